@@ -1,0 +1,122 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by every script here: where things are, how to fail, how to show progress.
+#
+# Everything generated is below $OUT. A thing is either there whole or not there: it is made
+# beside its place and moved. $OUT/log has the full output of each stage.
+set -euo pipefail
+export LC_ALL=C
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+OUT=${OUT:-$TOP/out}
+CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linux-mm-series}
+export LINUX=$OUT/linux
+JOBS=${JOBS:-$(($(nproc) + 1))}
+# The topics' own folder; tests/ points this at fixtures.
+TOPICS=${TOPICS:-$TOP/topics}
+# shellcheck source=base.mk
+. "${BASE_MK:-$TOP/base.mk}"
+
+# die MESSAGE: one line that says what to do, on standard error; the script ends with 1.
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# one_of WHAT VALUE CHOICE...: die unless VALUE is one of the choices.
+one_of() {
+	local what=$1 value=$2 choice
+	shift 2
+	for choice; do
+		[ "$value" = "$choice" ] && return 0
+	done
+	die "unknown $what '$value'; choose one of: $*"
+}
+
+# tools TOOL...: die with the one line that installs what is missing.
+tools() {
+	local tool missing=()
+	for tool; do
+		command -v "$tool" >/dev/null || missing+=("$tool")
+	done
+	[ ${#missing[@]} -eq 0 ] || die "missing ${missing[*]}; run scripts/packages as root"
+}
+
+# need_disk MIB: die unless $OUT's file system has that much free.
+need_disk() {
+	local free
+	mkdir -p "$OUT"
+	free=$(df -Pm "$OUT" | awk 'NR == 2 { print $4 }')
+	[ "$free" -ge "$1" ] ||
+		die "$OUT has $free MiB free and $1 MiB are needed; free some space or set OUT="
+}
+
+# stage NAME COMMAND...: run COMMAND with its output in $OUT/log/NAME.log; show that it goes on,
+# how long it took, and on failure the last lines of the log. Times also go to $STAGE_TIMES.
+stage() {
+	local name=$1 start=$SECONDS log pid rc=0 shown=0
+	shift
+	log=$OUT/log/${name//[ \/]/-}.log
+	mkdir -p "$OUT/log"
+	"$@" >"$log" 2>&1 &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		if [ $((SECONDS - start - shown)) -ge 30 ]; then
+			shown=$((SECONDS - start))
+			printf '  %-34s %4ds, %s lines of log\n' "$name" "$shown" "$(wc -l <"$log")"
+		fi
+	done
+	wait "$pid" || rc=$?
+	printf '%-36s %4ds%s\n' "$name" $((SECONDS - start)) "$([ $rc = 0 ] || echo '  FAILED')"
+	[ -z "${STAGE_TIMES:-}" ] || printf '%s\t%s\n' $((SECONDS - start)) "$name" >>"$STAGE_TIMES"
+	if [ $rc != 0 ]; then
+		tail -n 20 "$log" | sed 's/^/  | /'
+		printf '  full log: %s\n' "$log"
+	fi
+	return $rc
+}
+
+# topics: the topics in the order in which they stack.
+topics() {
+	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' -e 's/[[:space:]].*//' "$TOPICS/order"
+}
+
+# check_topic NAME: die unless the topic exists.
+check_topic() {
+	local all
+	mapfile -t all < <(topics)
+	one_of TOPIC "$1" "${all[@]}"
+}
+
+# series_of TOPIC: its series lines without comments.
+series_of() {
+	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOPICS/$1/series"
+}
+
+# needs_of TOPIC: the topics it stacks on.
+needs_of() {
+	awk -v t="$1" '{ sub(/#.*/, "") } $1 == t && $2 == "needs:" { for (i = 3; i <= NF; i++) print $i }' "$TOPICS/order"
+}
+
+# arch_setup ARCH: how that architecture is built: KARCH, CROSS, TARGET, IMAGE, CONSOLE.
+arch_setup() {
+	local host
+	host=$(uname -m)
+	one_of ARCH "$1" x86_64 arm64 um
+	CROSS=
+	case $1 in
+	x86_64)
+		KARCH=x86_64 TARGET=bzImage IMAGE=arch/x86/boot/bzImage CONSOLE=ttyS0
+		[ "$host" = x86_64 ] || CROSS=x86_64-linux-gnu-
+		;;
+	arm64)
+		KARCH=arm64 TARGET=Image IMAGE=arch/arm64/boot/Image CONSOLE=ttyAMA0
+		[ "$host" = aarch64 ] || CROSS=aarch64-linux-gnu-
+		;;
+	um)
+		KARCH=um TARGET=linux IMAGE=linux CONSOLE=tty0
+		;;
+	esac
+	export KARCH CROSS TARGET IMAGE CONSOLE
+}
