@@ -19,6 +19,7 @@
  *                     whose tlb_flush() does not look at the flags.
  */
 #include <kunit/test.h>
+#include <linux/file.h>
 #include <linux/hugetlb.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
