@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+# The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
+#
+#   ARCH=x86_64|arm64  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
+
+ARCH ?= x86_64
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS
+
+SHELL := bash
+O := $(if $(OUT),$(OUT),out)
+export STAGE_TIMES := $(abspath $(O))/times
+
+.PHONY: run check evidence tree export patches apply boot kselftest mutants bench post help clean distclean \
+	check-arch packages-run packages-check check-scripts check-series check-lint check-guests
+
+help:		## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 20
+
+check-arch:
+	@case '$(ARCH)' in x86_64|arm64) ;; *) \
+		echo "make: unknown ARCH '$(ARCH)'; choose x86_64 or arm64" >&2; exit 1;; esac
+	@mkdir -p $(O) && : >$(STAGE_TIMES)
+
+packages-run:
+	scripts/packages run $(if $(filter arm64,$(ARCH)),arm64) $(PACKAGES)
+
+packages-check:
+	scripts/packages run arm64 check
+
+run: check-arch packages-run	## build base and series, boot them, run the series' tests on both, print the table
+	scripts/run $(ARCH) um
+	@scripts/times
+
+check: check-arch packages-check check-scripts check-series check-lint check-guests	## everything that must hold before a change lands
+	@scripts/times
+
+check-scripts: packages-check
+	shellcheck $(filter-out scripts/report,$(wildcard scripts/*)) guest/init .ci/run tests/run
+	tests/run
+
+check-series: packages-check check-scripts
+	scripts/tree
+	tests/roundtrip
+	scripts/patches
+	scripts/lint checkpatch
+
+# Guests first: lint uses their builds' configuration and dependencies.
+check-guests: packages-check check-series
+	scripts/run x86_64 arm64 um
+	scripts/mutants
+
+check-lint: packages-check check-guests
+	. scripts/lib.sh; for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what || exit 1; done
+
+evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
+	FLAVOUR=kasan scripts/run x86_64
+	FLAVOUR=nr_cpus_2 scripts/run x86_64 arm64
+	scripts/bench x86_64 arm64
+	@scripts/times
+
+tree:		## out/linux: the base and one commit per patch
+	scripts/tree
+
+export:		## write the commits of out/linux back to topics/ and the whole files
+	scripts/export
+
+patches:	## complete mails in out/patches/
+	scripts/patches
+
+apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or nothing
+	scripts/apply
+
+boot: check-arch packages-run	## [VARIANT=base|series]: a shell in the guest
+	scripts/boot $(ARCH)
+
+kselftest: PACKAGES = kselftest
+kselftest: check-arch packages-run	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
+	scripts/kselftest $(ARCH)
+	@scripts/times
+
+mutants: check-arch packages-run	## every mutant must be caught by the case it names
+	scripts/mutants
+	@scripts/times
+
+bench: check-arch packages-run	## base against series in guest instructions
+	scripts/bench $(ARCH)
+	@scripts/times
+
+post:		## TOPIC=..: numbered mails in out/post/, never sent
+	scripts/post
+
+clean:		## remove what was built; keep out/linux
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/patches $(O)/post $(O)/times
+
+distclean:	## remove out/, also commits in out/linux that were not exported
+	rm -rf $(O)
