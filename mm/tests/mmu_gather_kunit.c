@@ -606,7 +606,9 @@ static void relocate_stack(struct kunit *test, bool exec)
 	pinned = get_user_pages_remote(mm, round_down(top, PAGE_SIZE), 1,
 				       FOLL_WRITE, &page, NULL);
 	WRITE_ONCE(probe.mm, mm);
-	err = pinned == 1 ? relocate_vma_down(vma, 4 * PMD_SIZE) : -EFAULT;
+	/* Not a multiple of PMD_SIZE, which would move the table and free none. */
+	err = pinned == 1 ? relocate_vma_down(vma, 4 * PMD_SIZE + PAGE_SIZE) :
+			    -EFAULT;
 	WRITE_ONCE(probe.mm, NULL);
 	mmap_write_unlock(mm);
 	if (pinned == 1)
