@@ -35,14 +35,13 @@ check: check-arch packages-check check-scripts check-series check-lint check-gue
 	@scripts/times
 
 check-scripts: packages-check
-	shellcheck $(filter-out scripts/report,$(wildcard scripts/*)) guest/init .ci/run tests/run
+	shellcheck $(filter-out scripts/report,$(wildcard scripts/* tests/*)) guest/init .ci/run
+	@. scripts/lib.sh && stage tree scripts/tree
 	tests/run
 
 check-series: packages-check check-scripts
-	scripts/tree
 	tests/roundtrip
-	scripts/patches
-	scripts/lint checkpatch
+	@. scripts/lib.sh && stage checkpatch scripts/lint checkpatch
 
 # Guests first: lint uses their builds' configuration and dependencies.
 check-guests: packages-check check-series
@@ -50,7 +49,7 @@ check-guests: packages-check check-series
 	scripts/mutants
 
 check-lint: packages-check check-guests
-	. scripts/lib.sh; for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what || exit 1; done
+	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	FLAVOUR=kasan scripts/run x86_64

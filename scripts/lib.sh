@@ -6,6 +6,8 @@
 # beside its place and moved. $OUT/log has the full output of each stage.
 set -euo pipefail
 export LC_ALL=C
+# What the caller's make, or a git hook, would hand to the kernel's make and to git.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 OUT=${OUT:-$TOP/out}

@@ -27,7 +27,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 
-#include <asm/cacheflush.h>
 #include <asm/tlbflush.h>
 
 static void record_flush_range(struct vm_area_struct *vma, unsigned long start,
@@ -140,20 +139,28 @@ static void finish(struct flush_ctx *ctx)
 #define RX (VM_READ | VM_EXEC)
 #define RW (VM_READ | VM_WRITE)
 
-#define EXPECT_TABLE_FLUSH(test, nth, expected)				\
-	KUNIT_EXPECT_EQ_MSG(test, recorder.flags[nth], (vm_flags_t)(expected), \
-			    "flags of the flush that covers freed tables")
+/* The flags of the @nth flush, which covers freed page tables. */
+static void expect_table_flush(struct kunit *test, unsigned int nth,
+			       vm_flags_t expected)
+{
+	KUNIT_EXPECT_EQ_MSG(test, recorder.flags[nth], expected,
+			    "flags of the flush that covers freed tables");
+}
 
-#define EXPECT_LEAF_FLUSH(test, nth, expected)				\
-	KUNIT_EXPECT_EQ_MSG(test, recorder.flags[nth] & VM_EXEC,	\
-			    (vm_flags_t)(expected),			\
-			    "flags of a flush of leaf entries")
+/* VM_EXEC or 0: the @nth flush, of the leaf entries of one VMA. */
+static void expect_leaf_flush(struct kunit *test, unsigned int nth,
+			      vm_flags_t expected)
+{
+	KUNIT_EXPECT_EQ_MSG(test, recorder.flags[nth] & VM_EXEC, expected,
+			    "flags of a flush of leaf entries");
+}
 
-#define EXPECT_NR_FLUSHES(test, nr)					\
-do {									\
-	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_range, nr, "range flushes"); \
-	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_mm, 0, "mm flushes");	\
-} while (0)
+static void expect_flushes(struct kunit *test, unsigned int ranges,
+			   unsigned int mms)
+{
+	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_range, ranges, "range flushes");
+	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_mm, mms, "mm flushes");
+}
 
 /* Two VMAs of one page each that share a table, unmapped by one gather. */
 static void unmap_two(struct kunit *test, vm_flags_t first, vm_flags_t second,
@@ -168,10 +175,10 @@ static void unmap_two(struct kunit *test, vm_flags_t first, vm_flags_t second,
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 3);
-	EXPECT_LEAF_FLUSH(test, 0, first & VM_EXEC);
-	EXPECT_LEAF_FLUSH(test, 1, second & VM_EXEC);
-	EXPECT_TABLE_FLUSH(test, 2, expected);
+	expect_flushes(test, 3, 0);
+	expect_leaf_flush(test, 0, first & VM_EXEC);
+	expect_leaf_flush(test, 1, second & VM_EXEC);
+	expect_table_flush(test, 2, expected);
 }
 
 static void flush_rx_rw(struct kunit *test)
@@ -209,8 +216,8 @@ static void flush_rx_gap_rw(struct kunit *test)
 	free_table(ctx, 4 * PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 3);
-	EXPECT_TABLE_FLUSH(test, 2, VM_EXEC);
+	expect_flushes(test, 3, 0);
+	expect_table_flush(test, 2, VM_EXEC);
 }
 
 /* Each time that a batch of tables is full there is a flush in between. */
@@ -230,9 +237,9 @@ static void flush_many_tables(struct kunit *test)
 	free_table(ctx, 4 * PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 6);
+	expect_flushes(test, 6, 0);
 	for (i = 2; i < 6; i++)
-		EXPECT_TABLE_FLUSH(test, i, VM_EXEC);
+		expect_table_flush(test, i, VM_EXEC);
 }
 
 /*
@@ -254,10 +261,10 @@ static void flush_pfnmap_pending(struct kunit *test)
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 3);
-	EXPECT_LEAF_FLUSH(test, 0, VM_EXEC);
-	EXPECT_LEAF_FLUSH(test, 1, 0);
-	EXPECT_TABLE_FLUSH(test, 2, VM_EXEC);
+	expect_flushes(test, 3, 0);
+	expect_leaf_flush(test, 0, VM_EXEC);
+	expect_leaf_flush(test, 1, 0);
+	expect_table_flush(test, 2, VM_EXEC);
 }
 
 /* relocate_vma_down() before it named its VMA: no tlb_start_vma() at all. */
@@ -269,8 +276,8 @@ static void flush_uninitialised(struct kunit *test)
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 1);
-	EXPECT_TABLE_FLUSH(test, 0, 0);
+	expect_flushes(test, 1, 0);
+	expect_table_flush(test, 0, 0);
 }
 
 static void flush_single_vma(struct kunit *test)
@@ -283,8 +290,8 @@ static void flush_single_vma(struct kunit *test)
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 1);
-	EXPECT_TABLE_FLUSH(test, 0, VM_EXEC);
+	expect_flushes(test, 1, 0);
+	expect_table_flush(test, 0, VM_EXEC);
 }
 
 /* What one gather saw is nothing to the next. */
@@ -303,9 +310,9 @@ static void flush_next_gather(struct kunit *test)
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	EXPECT_NR_FLUSHES(test, 4);
-	EXPECT_TABLE_FLUSH(test, 1, VM_EXEC);
-	EXPECT_TABLE_FLUSH(test, 3, 0);
+	expect_flushes(test, 4, 0);
+	expect_table_flush(test, 1, VM_EXEC);
+	expect_table_flush(test, 3, 0);
 }
 
 /* exit_mmap(): one flush of everything, flags play no part. */
@@ -320,8 +327,7 @@ static void flush_fullmm(struct kunit *test)
 	free_table(ctx, PMD_SIZE);
 	finish(ctx);
 
-	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_range, 0, "range flushes");
-	KUNIT_EXPECT_EQ_MSG(test, recorder.nr_mm, 1, "mm flushes");
+	expect_flushes(test, 0, 1);
 }
 
 static struct kunit_case mmu_gather_flush_cases[] = {
@@ -344,6 +350,7 @@ static struct kunit_suite mmu_gather_flush_suite = {
 	.init = mmu_gather_flush_init,
 	.test_cases = mmu_gather_flush_cases,
 };
+
 kunit_test_suite(mmu_gather_flush_suite);
 
 #endif /* HAVE_DEFAULT_TLB_FLUSH */
@@ -467,14 +474,15 @@ static void unmap_region_probed(struct kunit *test, unsigned long len)
 	KUNIT_EXPECT_LT_MSG(test, probe.start, probe.end, "empty range");
 }
 
-#define EXPECT_TABLES_EXEC(test, expected)				\
-do {									\
-	KUNIT_EXPECT_EQ_MSG(test, probe.tables_exec,			\
-			    (expected) ? probe.tables : 0,		\
-			    "page tables freed for a VM_EXEC flush");	\
-	KUNIT_EXPECT_EQ_MSG(test, probe.exec, expected,			\
-			    "VM_EXEC of the last flush");		\
-} while (0)
+/* All flushes that cover freed tables have VM_EXEC, or none has. */
+static void expect_tables_exec(struct kunit *test, bool expected)
+{
+	KUNIT_EXPECT_EQ_MSG(test, probe.tables_exec,
+			    expected ? probe.tables : 0,
+			    "page tables freed for a VM_EXEC flush");
+	KUNIT_EXPECT_EQ_MSG(test, probe.exec, expected,
+			    "VM_EXEC of the last flush");
+}
 
 /* The first page of the region and the one at @offset bytes from it. */
 static void munmap_two(struct kunit *test, unsigned long first,
@@ -486,7 +494,7 @@ static void munmap_two(struct kunit *test, unsigned long first,
 	unmap_region_probed(test, offset + PAGE_SIZE);
 
 	KUNIT_EXPECT_GE_MSG(test, probe.tables, 1, "page tables");
-	EXPECT_TABLES_EXEC(test, expected);
+	expect_tables_exec(test, expected);
 }
 
 static void munmap_rx_rw(struct kunit *test)
@@ -537,7 +545,7 @@ static void munmap_rx_hugetlb(struct kunit *test)
 	fput(file);
 	unmap_region_probed(test, 2 * size);
 
-	EXPECT_TABLES_EXEC(test, true);
+	expect_tables_exec(test, true);
 #else
 	kunit_skip(test, "CONFIG_HUGETLBFS is off");
 #endif
@@ -564,7 +572,7 @@ static void munmap_many_tables(struct kunit *test)
 	unmap_region_probed(test, nr * PMD_SIZE + PAGE_SIZE);
 
 	KUNIT_EXPECT_GE_MSG(test, probe.tables, nr, "page tables");
-	EXPECT_TABLES_EXEC(test, true);
+	expect_tables_exec(test, true);
 }
 
 /* The next munmap() starts from nothing. */
@@ -617,7 +625,7 @@ static void relocate_stack(struct kunit *test, bool exec)
 	KUNIT_ASSERT_EQ(test, err, 0);
 	KUNIT_ASSERT_EQ_MSG(test, probe.finished, 1, "gathers");
 	KUNIT_ASSERT_TRUE_MSG(test, probe.freed_tables, "no table was freed");
-	EXPECT_TABLES_EXEC(test, exec);
+	expect_tables_exec(test, exec);
 }
 
 static void relocate_exec_stack(struct kunit *test)
@@ -649,6 +657,7 @@ static struct kunit_suite mmu_gather_unmap_suite = {
 	.exit = mmu_gather_unmap_exit,
 	.test_cases = mmu_gather_unmap_cases,
 };
+
 kunit_test_suite(mmu_gather_unmap_suite);
 
 #endif /* kprobes with access to arguments */
