@@ -52,6 +52,7 @@ check-lint: packages-check check-guests
 	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
+	scripts/prefixes $(ARCH)
 	FLAVOUR=kasan scripts/run x86_64
 	FLAVOUR=nr_cpus_2 scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64

@@ -26,60 +26,59 @@ parse_line() {
 }
 
 # commit_mail REPO PARENT MAIL [PATH...]: make the commit that MAIL and the whole files PATH (below
-# the folder that holds topics/) are, on PARENT; print its id. Works on an index of its own: no
-# branch, work tree or index of REPO changes. Context has to match exactly; offsets are allowed.
-# With SERIES_COMMITTER=yes the committer is fixed, otherwise the user's own.
+# the folder that holds topics/) are, on PARENT; print its id, or fail and print why. Works on an
+# index of its own: no branch, work tree or index of REPO changes. Context has to match exactly;
+# offsets are allowed. With SERIES_COMMITTER=yes the committer is fixed, otherwise the user's own.
 commit_mail() {
-	local repo=$1 parent=$2 mail=$3 work path mode blob tree
+	local repo=$1 parent=$2 mail=$3 work
 	shift 3
 	work=$(mktemp -d)
-	# shellcheck disable=SC2064
-	trap "rm -rf '$work'" RETURN
-	[ -f "$mail" ] || { echo "no such patch: $mail" >&2; return 1; }
-	plain_git -C "$repo" mailinfo -b "$work/msg" "$work/patch" <"$mail" >"$work/info" ||
-		{ echo "not a mail: $mail" >&2; return 1; }
+	if commit_mail_in "$work" "$repo" "$parent" "$mail" "$@" 2>"$work/errors"; then
+		rm -rf "$work"
+		return 0
+	fi
+	printf '%s' "${mail##*/}: $(head -n 1 "$work/errors")"
+	rm -rf "$work"
+	return 1
+}
+
+# In a subshell, so that the index of its own ends with it. Called in a condition, where set -e does
+# nothing: each step says what to do when it fails.
+commit_mail_in() (
+	work=$1 repo=$2 parent=$3 mail=$4
+	shift 4
+	refuse() {
+		echo "$*" >&2
+		exit 1
+	}
 	field() { sed -n "s/^$1: //p" "$work/info"; }
-	[ -n "$(field Email)" ] && [ -n "$(field Subject)" ] ||
-		{ echo "no From: or Subject: in $mail" >&2; return 1; }
+	[ -f "$mail" ] || refuse "no such patch"
+	plain_git -C "$repo" mailinfo -b "$work/msg" "$work/patch" <"$mail" >"$work/info" || refuse "not a mail"
+	[ -n "$(field Email)" ] && [ -n "$(field Subject)" ] || refuse "no From: or Subject:"
 	{ field Subject; echo; cat "$work/msg"; } >"$work/message"
 
 	export GIT_INDEX_FILE=$work/index
-	git -C "$repo" read-tree "$parent" || { unset GIT_INDEX_FILE; return 1; }
-	if [ -s "$work/patch" ] && grep -q '^diff --git' "$work/patch"; then
-		if ! git -C "$repo" apply --cached --whitespace=nowarn "$work/patch" >"$work/why" 2>&1; then
-			unset GIT_INDEX_FILE
-			echo "${mail##*/} does not apply: $(head -n 1 "$work/why")" >&2
-			return 1
-		fi
+	git -C "$repo" read-tree "$parent" || exit 1
+	if grep -q '^diff --git' "$work/patch"; then
+		git -C "$repo" apply --cached --whitespace=nowarn "$work/patch" 2>"$work/why" ||
+			refuse "does not apply ($(sed -n '1s/^error: //p' "$work/why"))"
 	fi
 	for path; do
-		if [ ! -f "$FILES/$path" ]; then
-			unset GIT_INDEX_FILE
-			echo "${mail##*/} names $path, and there is no such file" >&2
-			return 1
-		fi
-		if [ -n "$(git -C "$repo" ls-files -- "$path")" ]; then
-			unset GIT_INDEX_FILE
-			echo "${mail##*/} adds $path, which exists already" >&2
-			return 1
-		fi
+		[ -f "$FILES/$path" ] || refuse "it names $path, and there is no such file"
+		[ -z "$(git -C "$repo" ls-files -- "$path")" ] || refuse "it adds $path, which exists already"
 		mode=100644
 		[ ! -x "$FILES/$path" ] || mode=100755
-		blob=$(git -C "$repo" hash-object -w --no-filters "$FILES/$path")
-		git -C "$repo" update-index --add --cacheinfo "$mode,$blob,$path"
+		blob=$(git -C "$repo" hash-object -w --no-filters "$FILES/$path") &&
+			git -C "$repo" update-index --add --cacheinfo "$mode,$blob,$path" || exit 1
 	done
-	tree=$(git -C "$repo" write-tree)
-	unset GIT_INDEX_FILE
-	(
-		GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date)
-		export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
-		if [ "${SERIES_COMMITTER:-}" = yes ]; then
-			export GIT_COMMITTER_NAME=$SERIES_NAME GIT_COMMITTER_EMAIL=$SERIES_EMAIL
-			export GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
-		fi
-		git -C "$repo" commit-tree "$tree" -p "$parent" -F "$work/message"
-	)
-}
+	tree=$(git -C "$repo" write-tree) || exit 1
+	GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date)
+	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
+	if [ "${SERIES_COMMITTER:-}" = yes ]; then
+		export GIT_COMMITTER_NAME=$SERIES_NAME GIT_COMMITTER_EMAIL=$SERIES_EMAIL GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+	fi
+	git -C "$repo" commit-tree "$tree" -p "$parent" -F "$work/message"
+)
 
 # format_mail REPO COMMIT [PATH...]: the commit as a git format-patch mail, limited to PATH if given.
 format_mail() {
