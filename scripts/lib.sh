@@ -16,6 +16,7 @@ export LINUX=$OUT/linux
 JOBS=${JOBS:-$(($(nproc) + 1))}
 # The topics' own folder; tests/ points this at fixtures.
 TOPICS=${TOPICS:-$TOP/topics}
+[[ $OUT != *[[:space:]]* ]] || { echo "OUT=$OUT has a space in it, which the kernel's make cannot have" >&2; exit 1; }
 # shellcheck source=base.mk
 . "${BASE_MK:-$TOP/base.mk}"
 
@@ -60,8 +61,12 @@ stage() {
 	shift
 	log=$OUT/log/${name//[ \/]/-}.log
 	mkdir -p "$OUT/log"
-	"$@" >"$log" 2>&1 &
+	# a process group of its own, so that Ctrl-C ends all of it
+	set -m
+	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	set +m
+	trap 'kill -- -"$pid" 2>/dev/null; exit 130' INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 1
 		if [ $((SECONDS - start - shown)) -ge 30 ]; then
@@ -70,6 +75,7 @@ stage() {
 		fi
 	done
 	wait "$pid" || rc=$?
+	trap - INT TERM HUP
 	printf '%-36s %4ds%s\n' "$name" $((SECONDS - start)) "$([ $rc = 0 ] || echo '  FAILED')"
 	[ -z "${STAGE_TIMES:-}" ] || printf '%s\t%s\n' $((SECONDS - start)) "$name" >>"$STAGE_TIMES"
 	if [ $rc != 0 ]; then
@@ -99,6 +105,18 @@ series_of() {
 # needs_of TOPIC: the topics it stacks on.
 needs_of() {
 	awk -v t="$1" '{ sub(/#.*/, "") } $1 == t && $2 == "needs:" { for (i = 3; i <= NF; i++) print $i }' "$TOPICS/order"
+}
+
+# switch_source COMMIT: out/src, the folder that kernels are built from, at that commit. The caller holds
+# the lock of out/build. Nothing but this writes there, and what somebody else changed is not kept.
+switch_source() {
+	local src=$OUT/src
+	if [ ! -e "$src/.git" ]; then
+		rm -rf "$src"
+		git -C "$LINUX" worktree prune
+		git -C "$LINUX" worktree add -q --detach "$src" refs/mm/base
+	fi
+	git -C "$src" checkout -q -f --detach "$1"
 }
 
 # arch_setup ARCH: how that architecture is built: KARCH, CROSS, TARGET, IMAGE, CONSOLE.

@@ -8,7 +8,7 @@ SERIES_EMAIL='mm-series@invalid'
 
 # git without the user's configuration: what it prints depends on this repository alone.
 plain_git() {
-	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git -c core.abbrev=12 "$@"
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git -c core.abbrev=12 -c safe.directory='*' "$@"
 }
 
 # parse_line SERIES-LINE: sets PATCH_FILE, PATCH_TEST (yes or empty) and PATCH_PATHS.
@@ -59,9 +59,13 @@ commit_mail_in() (
 
 	export GIT_INDEX_FILE=$work/index
 	git -C "$repo" read-tree "$parent" || exit 1
-	if grep -q '^diff --git' "$work/patch"; then
-		git -C "$repo" apply --cached --whitespace=nowarn "$work/patch" 2>"$work/why" ||
+	if grep -qE '^(diff |--- |@@ )' "$work/patch"; then
+		plain_git -C "$repo" apply --cached --whitespace=nowarn "$work/patch" 2>"$work/why" ||
 			refuse "does not apply ($(sed -n '1s/^error: //p' "$work/why"))"
+		# git ignores what a hunk has beyond the lines that it counts
+		tree=$(git -C "$repo" write-tree) && git -C "$repo" read-tree "$parent" || exit 1
+		plain_git -C "$repo" apply --cached --recount --whitespace=nowarn "$work/patch" 2>/dev/null &&
+			[ "$(git -C "$repo" write-tree)" = "$tree" ] || refuse "a hunk does not have the lines that it counts"
 	fi
 	for path; do
 		[ -f "$FILES/$path" ] || refuse "it names $path, and there is no such file"
