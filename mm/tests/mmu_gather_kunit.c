@@ -64,7 +64,7 @@ static void record_flush_mm(struct mm_struct *mm);
 
 #define MAX_RECORDED 16
 
-/* What the flush primitives got since tlb_recorder_init(). */
+/* What the flush primitives got since the test began. */
 static struct tlb_recorder {
 	unsigned int nr_range;
 	unsigned int nr_mm;
