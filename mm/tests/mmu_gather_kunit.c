@@ -648,6 +648,3 @@ static struct kunit_suite mmu_gather_unmap_suite = {
 kunit_test_suite(mmu_gather_unmap_suite);
 
 #endif /* kprobes with access to arguments */
-
-MODULE_DESCRIPTION("KUnit tests for the VMA flags of mmu_gather flushes");
-MODULE_LICENSE("GPL");
