@@ -3,11 +3,11 @@
  * What munmap() of 1, 2 and 64 VMAs costs, and how many TLB flushes it takes.
  *
  * In a guest under -icount the clock counts instructions: one nanosecond is
- * one. Each figure is the lower quartile of ROUNDS calls, all pages touched: a
- * timer tick, RCU or a refill of the page allocator makes about every second
- * call of 64 VMAs longer, so that the median is one or the other from boot to
- * boot of the same kernel, and the quartile is not. Neighbouring VMAs differ in
- * VM_EXEC, so that they are not merged.
+ * one. Each figure is the lower quartile of ROUNDS calls, all pages touched:
+ * with 64 VMAs on arm64 between a quarter and a half of the calls are some
+ * hundred instructions longer, so that the median moved by 400 between boots of
+ * one kernel, and the quartile by 16. Neighbouring VMAs differ in VM_EXEC, so
+ * that they are not merged.
  *
  * Prints "bench NAME VALUE UNIT" lines.
  */
