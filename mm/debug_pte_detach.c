@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Check that detached PTE tables are empty, and stay empty.
+ *
+ * A PTE table that the pmd no longer points to may still be walked, by those
+ * who found it before and hold rcu_read_lock(), until RCU frees it. They may
+ * lock it, and read it as if it were attached; what keeps them from doing
+ * harm is that it has no entries, and that they recheck the pmd before they
+ * write one. "Detached page tables" in Documentation/mm/process_addrs.rst
+ * has the rule.
+ *
+ * Each function that detaches calls debug_pte_detach(), each free of a page
+ * table passes debug_pte_free(). If only the latter complains, somebody wrote
+ * to a page table that was detached: somebody who locked it and did not look
+ * whether it still is attached.
+ */
+#include <linux/bug.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include "internal.h"
+
+/* The first entry that is not none; PTRS_PER_PTE if there is none such. */
+static unsigned int first_used(pte_t *table)
+{
+	unsigned int i;
+
+	for (i = 0; i < PTRS_PER_PTE; i++)
+		if (!pte_none(ptep_get(table + i)))
+			break;
+	return i;
+}
+
+/**
+ * debug_pte_detach - a PTE table has just been detached from its pmd
+ * @pgtable: the page table
+ *
+ * Warns if it holds an entry, and remembers the caller for debug_pte_free().
+ * Page tables that are deposited for a huge pmd, or moved to another pmd, are
+ * not detached in this sense.
+ *
+ * Context: The locks of both the pmd and the page table are held since before
+ * the pmd was cleared, or nobody else can find either any more, as in
+ * free_pgtables().
+ */
+noinline void debug_pte_detach(pgtable_t pgtable)
+{
+	struct ptdesc *ptdesc = page_ptdesc(pgtable);
+	pte_t *table = ptdesc_address(ptdesc);
+	unsigned int i = first_used(table);
+
+	WARN_ONCE(i < PTRS_PER_PTE,
+		  "%pS detaches a PTE table that holds an entry: %#llx at %u\n",
+		  (void *)_RET_IP_, (u64)pte_val(ptep_get(table + i)), i);
+	ptdesc->pt_index = _RET_IP_;
+	set_bit(PT_detached, &ptdesc->pt_flags.f);
+}
+
+/**
+ * debug_pte_free - a page table is about to be freed
+ * @ptdesc: the page table, of any level
+ *
+ * Warns if it is a PTE table that was detached and holds an entry, and names
+ * the function that detached it.
+ *
+ * Context: Any; after the RCU grace period, where there is one.
+ */
+void debug_pte_free(struct ptdesc *ptdesc)
+{
+	pte_t *table = ptdesc_address(ptdesc);
+	unsigned int i;
+
+	if (!test_and_clear_bit(PT_detached, &ptdesc->pt_flags.f))
+		return;
+	i = first_used(table);
+	WARN_ONCE(i < PTRS_PER_PTE,
+		  "a PTE table that %pS detached holds an entry: %#llx at %u\n",
+		  (void *)ptdesc->pt_index, (u64)pte_val(ptep_get(table + i)), i);
+	ptdesc->pt_index = 0;
+}

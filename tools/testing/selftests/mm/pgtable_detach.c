@@ -1,0 +1,694 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Page tables that are detached while the process goes on: by MADV_COLLAPSE of
+ * a large folio of the page cache in one's own mm (try_collapse) and in others'
+ * (retract), and by MADV_DONTNEED of all that a page table maps (PT_RECLAIM).
+ *
+ * A page table may only be detached when it is empty, and nobody may write to
+ * one that is detached.  What is lost otherwise can be seen from here: a guard
+ * region or a poison marker that madvise() or ioctl() had reported as installed,
+ * a page that UFFDIO_MOVE had reported as moved, and the mm's own count of its
+ * page tables.
+ *
+ * The races print how many rounds they ran, and in how many of them the two
+ * calls overlapped in time.  They take SECONDS each; with ROUNDS=n in the
+ * environment they go on until that many rounds have overlapped.
+ */
+#define _GNU_SOURCE
+#include "kselftest_harness.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mman.h> /* MADV_GUARD_INSTALL, MADV_COLLAPSE */
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include "vm_util.h"
+
+#define SECONDS 4
+
+static sigjmp_buf jump;
+static volatile sig_atomic_t jump_set;
+
+static void on_fault(int signal)
+{
+	if (!jump_set)
+		_exit(128 + signal);
+	siglongjmp(jump, signal);
+}
+
+/* The signal that reading a byte at @p raises, 0 if it can be read. */
+static int read_signal(char *p)
+{
+	int signal = sigsetjmp(jump, 1);
+
+	jump_set = 1;
+	if (!signal)
+		FORCE_READ(*p);
+	jump_set = 0;
+	return signal;
+}
+
+static unsigned long long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* What this process has in page tables, in KiB, as the kernel counts it. */
+static long vm_pte(void)
+{
+	char line[128];
+	long kb = -1;
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmPTE: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * A race of two calls, a round at a time.  The other call runs in a thread on
+ * another CPU; both start together, ours later by a random part of the time
+ * that theirs takes, so that ours meets every part of theirs.  Time is counted
+ * in turns of a loop: a guest's clock may be too coarse.
+ */
+struct race {
+	void (*theirs)(void *data);
+	void *data;
+	unsigned long rounds, overlaps;
+	unsigned long long began;
+	unsigned int seed;
+	/* turns of wait_for() that their call takes; the median of the first rounds */
+	unsigned long turns, calibration[15];
+	bool pending;
+	pthread_t thread;
+	int cpu;
+	/* the round that we let them start, and that they have reached */
+	atomic_ulong go, ready, started, done;
+};
+
+/* The two CPUs of this task's that races use; false if there is only one. */
+static bool two_cpus(int cpus[2])
+{
+	cpu_set_t set;
+	int n = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return false;
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[n++] = cpu;
+	return n == 2;
+}
+
+/* Wait until @counter is @value, at most @turns; how many turns it took. */
+static unsigned long wait_for(atomic_ulong *counter, unsigned long value, unsigned long turns)
+{
+	unsigned long n = 0;
+
+	while (n < turns && atomic_load(counter) != value)
+		n++;
+	return n;
+}
+
+static void *race_thread(void *arg)
+{
+	struct race *r = arg;
+	unsigned long round, seen = 0;
+
+	pin_to(r->cpu);
+	for (;;) {
+		atomic_store(&r->ready, seen + 1);
+		while ((round = atomic_load(&r->go)) == seen)
+			;
+		if (round == -1UL)
+			return NULL;
+		seen = round;
+		atomic_store(&r->started, seen);
+		r->theirs(r->data);
+		atomic_store(&r->done, seen);
+	}
+}
+
+static bool race_start(struct race *r)
+{
+	int cpus[2];
+
+	if (!two_cpus(cpus))
+		return false;
+	r->cpu = cpus[1];
+	r->began = now_ns();
+	r->seed = 1;
+	pin_to(cpus[0]);
+	return !pthread_create(&r->thread, NULL, race_thread, r);
+}
+
+/* Is there time for another round? */
+static bool race_on(struct race *r)
+{
+	const char *rounds = getenv("ROUNDS");
+
+	if (rounds)
+		return r->overlaps < strtoul(rounds, NULL, 10);
+	return now_ns() - r->began < SECONDS * 1000000000ULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const unsigned long *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Before and after our call; what lies between them races with theirs. */
+static void race_begin(struct race *r)
+{
+	const unsigned long nr = sizeof(r->calibration) / sizeof(r->calibration[0]);
+
+	wait_for(&r->ready, ++r->rounds, -1UL);
+	atomic_store(&r->go, r->rounds);
+	if (r->rounds <= nr) {
+		/* theirs alone, then ours: no race yet */
+		r->calibration[r->rounds - 1] = wait_for(&r->done, r->rounds, -1UL);
+		if (r->rounds == nr) {
+			qsort(r->calibration, nr, sizeof(r->calibration[0]), by_value);
+			r->turns = r->calibration[nr / 2] + 1;
+		}
+	} else {
+		/* no counter has this value: all turns are taken */
+		wait_for(&r->done, -1UL, rand_r(&r->seed) % r->turns);
+	}
+	r->pending = atomic_load(&r->done) != r->rounds;
+}
+
+static void race_end(struct race *r)
+{
+	/* Theirs had not ended when ours began, and had begun when ours ended. */
+	if (r->pending && atomic_load(&r->started) == r->rounds)
+		r->overlaps++;
+	wait_for(&r->done, r->rounds, -1UL);
+}
+
+static void race_stop(struct race *r)
+{
+	wait_for(&r->ready, r->rounds + 1, -1UL);
+	atomic_store(&r->go, -1UL);
+	pthread_join(r->thread, NULL);
+}
+
+FIXTURE(shmem)
+{
+	unsigned long page_size, pmd_size;
+	int memfd;
+	/* pmd_size of the same pages of memfd, at multiples of pmd_size */
+	char *shared, *private;
+	int uffd, pagemap;
+};
+
+/* An address of 2 * @size bytes of address space, rounded up to a multiple of @size. */
+static char *reserve(unsigned long size)
+{
+	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	return (char *)(((unsigned long)p + size - 1) & ~(size - 1));
+}
+
+FIXTURE_SETUP(shmem)
+{
+	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+	char *p;
+
+	ASSERT_EQ(sigaction(SIGSEGV, &act, NULL), 0);
+	ASSERT_EQ(sigaction(SIGBUS, &act, NULL), 0);
+	self->uffd = -1;
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->page_size = psize();
+	self->pmd_size = read_pmd_pagesize();
+	if (!self->pmd_size)
+		SKIP(return, "the kernel has no transparent huge pages");
+	self->memfd = memfd_create("pgtable_detach", 0);
+	ASSERT_GE(self->memfd, 0);
+	ASSERT_EQ(ftruncate(self->memfd, self->pmd_size), 0);
+
+	p = reserve(self->pmd_size);
+	ASSERT_NE(p, NULL);
+	self->shared = mmap(p, self->pmd_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			    self->memfd, 0);
+	ASSERT_EQ(self->shared, p);
+	p = reserve(self->pmd_size);
+	ASSERT_NE(p, NULL);
+	self->private = mmap(p, self->pmd_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+			     self->memfd, 0);
+	ASSERT_EQ(self->private, p);
+
+	memset(self->shared, 0x5a, self->pmd_size);
+	if (madvise(self->shared, self->pmd_size, MADV_COLLAPSE))
+		SKIP(return, "MADV_COLLAPSE of a memfd: %s", strerror(errno));
+}
+
+FIXTURE_TEARDOWN(shmem)
+{
+	if (self->uffd >= 0)
+		close(self->uffd);
+	if (self->memfd > 0)
+		close(self->memfd);
+}
+
+/*
+ * Map the large folio at @p by a page table, some entries of it present: a guard
+ * region can only be installed in a page table, and removing it leaves one.
+ */
+static int map_by_ptes(char *p, unsigned long page_size)
+{
+	if (madvise(p, page_size, MADV_GUARD_INSTALL) || madvise(p, page_size, MADV_GUARD_REMOVE))
+		return -1;
+	FORCE_READ(p[8 * page_size]);
+	return 0;
+}
+
+struct range {
+	char *start;
+	unsigned long size;
+	int advice;
+};
+
+static void advise(void *data)
+{
+	struct range *r = data;
+
+	madvise(r->start, r->size, r->advice);
+}
+
+static int open_uffd(unsigned long long features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/*
+ * A guard region that madvise() has installed stays, whatever is collapsed
+ * meanwhile.
+ */
+TEST_F_TIMEOUT(shmem, guard_install_collapse, 7200)
+{
+	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE };
+	struct race race = { .theirs = advise, .data = &collapse };
+	unsigned long lost = 0, installed = 0;
+	char *guard = self->shared + 100 * self->page_size;
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		int ret;
+
+		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+		race_begin(&race);
+		ret = madvise(guard, self->page_size, MADV_GUARD_INSTALL);
+		race_end(&race);
+		if (ret)
+			continue;
+		installed++;
+		lost += read_signal(guard) != SIGSEGV;
+		ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_REMOVE), 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu guards installed, %lu lost", race.rounds,
+	       race.overlaps, installed, lost);
+	ASSERT_GT(race.overlaps, 0);
+	ASSERT_EQ(lost, 0) {
+		TH_LOG("guard regions lost");
+	}
+}
+
+/* The same, one call after the other: what is lost above is lost to the race. */
+TEST_F(shmem, guard_install_then_collapse)
+{
+	char *guard = self->shared + 100 * self->page_size;
+
+	for (int i = 0; i < 200; i++) {
+		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+		if (i & 1)
+			madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
+		ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_INSTALL), 0);
+		if (!(i & 1))
+			madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
+		ASSERT_EQ(read_signal(guard), SIGSEGV);
+		ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_REMOVE), 0);
+	}
+}
+
+/*
+ * A poisoned page stays poisoned when userfaultfd has left, and when the page
+ * cache below it is collapsed, in this mm or by a mapping in another.
+ */
+static void poison_collapse(struct __test_metadata *_metadata,
+			    FIXTURE_DATA(shmem) * self, char *collapsed)
+{
+	char *poisoned = self->shared + 100 * self->page_size;
+	struct uffdio_poison poison = {
+		.range = { (unsigned long)poisoned, self->page_size },
+	};
+	int ret;
+
+	self->uffd = open_uffd(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MINOR_SHMEM and POISON: %s", strerror(errno));
+
+	/* Small folios again, none of them mapped: punching one out splits. */
+	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			    self->page_size), 0);
+	self->shared[0] = 0x5a;
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, false, true), 0);
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_POISON, &poison), 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
+	ASSERT_EQ(read_signal(poisoned), SIGBUS);
+	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
+
+	ret = madvise(collapsed, self->pmd_size, MADV_COLLAPSE);
+	TH_LOG("MADV_COLLAPSE: %s", ret ? strerror(errno) : "success");
+	/* Whatever it returned: the page cache must have been collapsed. */
+	ASSERT_EQ(madvise(self->private, self->pmd_size, MADV_COLLAPSE), 0);
+	ASSERT_TRUE(check_huge_shmem(self->private, self->pmd_size, 1, self->pmd_size));
+
+	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
+	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
+		TH_LOG("poison lost: stale data can be read");
+	}
+}
+
+TEST_F(shmem, poison_collapse)
+{
+	poison_collapse(_metadata, self, self->shared);
+}
+
+TEST_F(shmem, poison_retract)
+{
+	poison_collapse(_metadata, self, self->private);
+}
+
+/* Page tables that the kernel counts for this mm, after those of a race are gone. */
+#define EXPECT_VM_PTE(before) do {						\
+	long after = vm_pte();							\
+										\
+	EXPECT_EQ(after, before) {						\
+		TH_LOG("page-table accounting off: VmPTE %ld kB, was %ld", after, before); \
+	}									\
+} while (0)
+
+/*
+ * MADV_DONTNEED of all that a page table maps frees the table, and so does
+ * MADV_COLLAPSE: only one of them may.
+ */
+TEST_F(shmem, dontneed_collapse)
+{
+	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE };
+	struct race race = { .theirs = advise, .data = &collapse };
+	long before;
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	before = vm_pte();
+	while (race_on(&race)) {
+		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+		race_begin(&race);
+		madvise(self->shared, self->pmd_size, MADV_DONTNEED);
+		race_end(&race);
+		ASSERT_EQ(self->shared[self->pmd_size - 1], 0x5a);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
+	ASSERT_GT(race.overlaps, 0);
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	EXPECT_VM_PTE(before);
+}
+
+/*
+ * The same of a private mapping that userfaultfd watches, where MADV_COLLAPSE
+ * may find the page table gone after it has taken the lock.
+ */
+TEST_F(shmem, dontneed_collapse_uffd)
+{
+	struct range collapse = { self->private, self->pmd_size, MADV_COLLAPSE };
+	struct race race = { .theirs = advise, .data = &collapse };
+	long before;
+
+	self->uffd = open_uffd(0);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd: %s", strerror(errno));
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	ASSERT_EQ(uffd_register(self->uffd, self->private, self->pmd_size, true, false, false), 0);
+	before = vm_pte();
+	while (race_on(&race)) {
+		ASSERT_EQ(map_by_ptes(self->private, self->page_size), 0);
+		race_begin(&race);
+		madvise(self->private, self->pmd_size, MADV_DONTNEED);
+		race_end(&race);
+		ASSERT_EQ(self->private[self->pmd_size - 1], 0x5a);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
+	ASSERT_GT(race.overlaps, 0);
+	ASSERT_EQ(madvise(self->private, self->pmd_size, MADV_DONTNEED), 0);
+	EXPECT_VM_PTE(before);
+}
+
+/*
+ * Another process faults and looks at pages of the file, whose page tables are
+ * retracted meanwhile.
+ */
+TEST_F(shmem, fault_retract)
+{
+	unsigned long collapsed = 0;
+	struct {
+		atomic_ulong touched, looked;
+		atomic_bool stop;
+	} *shared = mmap(NULL, self->page_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long nr = self->pmd_size / self->page_size;
+	unsigned char vec[nr];
+	struct race race = { };
+	int cpus[2], status;
+	pid_t pid;
+
+	ASSERT_NE(shared, MAP_FAILED);
+	if (!two_cpus(cpus))
+		SKIP(return, "needs two CPUs");
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		pin_to(cpus[1]);
+		while (!atomic_load(&shared->stop)) {
+			for (unsigned long i = 1; i < nr; i += 17) {
+				if (self->shared[i * self->page_size] != 0x5a)
+					_exit(1);
+				atomic_fetch_add(&shared->touched, 1);
+				if (mincore(self->shared, self->pmd_size, vec))
+					_exit(2);
+				atomic_fetch_add(&shared->looked, 1);
+			}
+		}
+		_exit(0);
+	}
+	pin_to(cpus[0]);
+	race.began = now_ns();
+	while (race_on(&race)) {
+		unsigned long before = atomic_load(&shared->touched);
+
+		/* Small folios again, all but the first as they were. */
+		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				    self->page_size), 0);
+		collapsed += !madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
+		race.rounds++;
+		race.overlaps += atomic_load(&shared->touched) != before;
+	}
+	atomic_store(&shared->stop, true);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	TH_LOG("%lu rounds, %lu collapses, %lu overlaps, %lu faults or reads, %lu mincore",
+	       race.rounds, collapsed, race.overlaps, atomic_load(&shared->touched),
+	       atomic_load(&shared->looked));
+	ASSERT_GT(race.overlaps, 0);
+	ASSERT_GT(collapsed, 0);
+	EXPECT_EQ(status, 0) {
+		TH_LOG("the other process saw wrong data (%x)", status);
+	}
+}
+
+FIXTURE(anon)
+{
+	unsigned long page_size, pmd_size;
+	/* pmd_size each, at multiples of pmd_size */
+	char *pages, *other;
+	int uffd, pagemap;
+};
+
+FIXTURE_SETUP(anon)
+{
+	char **p[] = { &self->pages, &self->other };
+
+	self->uffd = -1;
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->page_size = psize();
+	self->pmd_size = read_pmd_pagesize();
+	if (!self->pmd_size)
+		SKIP(return, "the kernel has no transparent huge pages");
+	for (int i = 0; i < 2; i++) {
+		*p[i] = reserve(self->pmd_size);
+		ASSERT_NE(*p[i], NULL);
+		ASSERT_EQ(mmap(*p[i], self->pmd_size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), *p[i]);
+		ASSERT_EQ(madvise(*p[i], self->pmd_size, MADV_NOHUGEPAGE), 0);
+	}
+}
+
+FIXTURE_TEARDOWN(anon)
+{
+	if (self->uffd >= 0)
+		close(self->uffd);
+	close(self->pagemap);
+}
+
+/*
+ * UFFDIO_MOVE into a page table that MADV_DONTNEED frees meanwhile: the page is
+ * at one place or dropped from the other, and the ioctl does not fail for it.
+ */
+TEST_F(anon, dontneed_uffdio_move)
+{
+	unsigned long moved = 0, dropped = 0, invalid = 0, torn = 0;
+	struct range zap = { .size = self->pmd_size, .advice = MADV_DONTNEED };
+	struct race race = { .theirs = advise, .data = &zap };
+	char *src = self->other, *dst = self->pages;
+
+	self->uffd = open_uffd(UFFD_FEATURE_MOVE);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MOVE: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, dst, self->pmd_size, true, false, false), 0);
+	zap.start = dst;
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	src[0] = 1;
+	while (race_on(&race)) {
+		struct uffdio_move move = {
+			.src = (unsigned long)src,
+			.dst = (unsigned long)dst,
+			.len = self->page_size,
+		};
+		struct uffdio_zeropage zero = { .range = { (unsigned long)dst, self->page_size } };
+		int ret;
+
+		src[0] = 1;
+		/* A page table at dst, for the other to free. */
+		ASSERT_EQ(ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero), 0);
+		ASSERT_EQ(madvise(dst, self->page_size, MADV_DONTNEED), 0);
+		race_begin(&race);
+		ret = ioctl(self->uffd, UFFDIO_MOVE, &move);
+		race_end(&race);
+		if (ret) {
+			ASSERT_EQ(errno, EINVAL);
+			invalid++;
+			continue;
+		}
+		moved++;
+		/* Moved and still there, or moved and dropped. */
+		if (pagemap_is_populated(self->pagemap, dst))
+			torn += dst[0] != 1;
+		else
+			dropped++;
+		ASSERT_EQ(madvise(dst, self->pmd_size, MADV_DONTNEED), 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu moved, of them %lu dropped, %lu not valid, %lu torn",
+	       race.rounds, race.overlaps, moved, dropped, invalid, torn);
+	ASSERT_GT(race.overlaps, 0);
+	EXPECT_EQ(torn, 0);
+	EXPECT_EQ(invalid, 0) {
+		TH_LOG("UFFDIO_MOVE said EINVAL of valid arguments");
+	}
+}
+
+static void write_page(void *data)
+{
+	*(volatile char *)data = 1;
+}
+
+/*
+ * A write fault on an entry that is present and not writable, while
+ * MADV_DONTNEED frees the page table: it must not write to the freed table.
+ */
+static void dontneed_write(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			   bool soft_dirty)
+{
+	struct race race = { .theirs = write_page, .data = self->pages };
+	unsigned long kept = 0;
+	long before;
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	before = vm_pte();
+	while (race_on(&race)) {
+		if (soft_dirty) {
+			self->pages[0] = 1;
+			clear_softdirty();
+		} else {
+			/* maps the zero page */
+			ASSERT_EQ(self->pages[0], 0);
+		}
+		race_begin(&race);
+		madvise(self->pages, self->pmd_size, MADV_DONTNEED);
+		race_end(&race);
+		kept += self->pages[0];
+		ASSERT_EQ(madvise(self->pages, self->pmd_size, MADV_DONTNEED), 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu writes came last", race.rounds, race.overlaps, kept);
+	ASSERT_GT(race.overlaps, 0);
+	EXPECT_VM_PTE(before);
+}
+
+TEST_F(anon, dontneed_write_zero_page)
+{
+	dontneed_write(_metadata, self, false);
+}
+
+TEST_F(anon, dontneed_write_clear_refs)
+{
+	if (!softdirty_supported())
+		SKIP(return, "the kernel has no soft-dirty bit");
+	dontneed_write(_metadata, self, true);
+}
+
+TEST_HARNESS_MAIN
