@@ -31,10 +31,12 @@ static unsigned int first_used(pte_t *table)
 }
 
 /**
- * debug_pte_detach - a PTE table has just been detached from its pmd
+ * __debug_pte_detach - a PTE table has just been detached from its pmd
  * @pgtable: the page table
+ * @caller: the function that did it, a string that stays
  *
- * Warns if it holds an entry, and remembers the caller for debug_pte_free().
+ * Warns if it holds an entry, and remembers @caller for debug_pte_free(). Use
+ * debug_pte_detach(@pgtable), which names the function that it is used in.
  * Page tables that are deposited for a huge pmd, or moved to another pmd, are
  * not detached in this sense.
  *
@@ -42,16 +44,16 @@ static unsigned int first_used(pte_t *table)
  * the pmd was cleared, or nobody else can find either any more, as in
  * free_pgtables().
  */
-noinline void debug_pte_detach(pgtable_t pgtable)
+void __debug_pte_detach(pgtable_t pgtable, const char *caller)
 {
 	struct ptdesc *ptdesc = page_ptdesc(pgtable);
 	pte_t *table = ptdesc_address(ptdesc);
 	unsigned int i = first_used(table);
 
 	WARN_ONCE(i < PTRS_PER_PTE,
-		  "%pS detaches a PTE table that holds an entry: %#llx at %u\n",
-		  (void *)_RET_IP_, (u64)pte_val(ptep_get(table + i)), i);
-	ptdesc->pt_index = _RET_IP_;
+		  "%s() detaches a PTE table that holds an entry: %#llx at %u\n",
+		  caller, (u64)pte_val(ptep_get(table + i)), i);
+	ptdesc->pt_index = (unsigned long)caller;
 	set_bit(PT_detached, &ptdesc->pt_flags.f);
 }
 
@@ -73,7 +75,7 @@ void debug_pte_free(struct ptdesc *ptdesc)
 		return;
 	i = first_used(table);
 	WARN_ONCE(i < PTRS_PER_PTE,
-		  "a PTE table that %pS detached holds an entry: %#llx at %u\n",
-		  (void *)ptdesc->pt_index, (u64)pte_val(ptep_get(table + i)), i);
+		  "a PTE table that %s() detached holds an entry: %#llx at %u\n",
+		  (const char *)ptdesc->pt_index, (u64)pte_val(ptep_get(table + i)), i);
 	ptdesc->pt_index = 0;
 }
