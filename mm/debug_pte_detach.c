@@ -12,23 +12,13 @@
  * Each function that detaches calls debug_pte_detach(), each free of a page
  * table passes debug_pte_free(). If only the latter complains, somebody wrote
  * to a page table that was detached: somebody who locked it and did not look
- * whether it still is attached.
+ * whether it still is attached. What is written and cleared again in between
+ * is not seen.
  */
 #include <linux/bug.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include "internal.h"
-
-/* The first entry that is not none; PTRS_PER_PTE if there is none such. */
-static unsigned int first_used(pte_t *table)
-{
-	unsigned int i;
-
-	for (i = 0; i < PTRS_PER_PTE; i++)
-		if (!pte_none(ptep_get(table + i)))
-			break;
-	return i;
-}
 
 /**
  * __debug_pte_detach - a PTE table has just been detached from its pmd
@@ -41,14 +31,14 @@ static unsigned int first_used(pte_t *table)
  * not detached in this sense.
  *
  * Context: The locks of both the pmd and the page table are held since before
- * the pmd was cleared, or nobody else can find either any more, as in
- * free_pgtables().
+ * the pmd was cleared, or nobody else can find either any more, as when
+ * free_pgtables() frees the page tables of unmapped VMAs.
  */
 void __debug_pte_detach(pgtable_t pgtable, const char *caller)
 {
 	struct ptdesc *ptdesc = page_ptdesc(pgtable);
 	pte_t *table = ptdesc_address(ptdesc);
-	unsigned int i = first_used(table);
+	unsigned int i = pte_table_first_used(table);
 
 	WARN_ONCE(i < PTRS_PER_PTE,
 		  "%s() detaches a PTE table that holds an entry: %#llx at %u\n",
@@ -73,7 +63,7 @@ void debug_pte_free(struct ptdesc *ptdesc)
 
 	if (!test_and_clear_bit(PT_detached, &ptdesc->pt_flags.f))
 		return;
-	i = first_used(table);
+	i = pte_table_first_used(table);
 	WARN_ONCE(i < PTRS_PER_PTE,
 		  "a PTE table that %s() detached holds an entry: %#llx at %u\n",
 		  (const char *)ptdesc->pt_index, (u64)pte_val(ptep_get(table + i)), i);
