@@ -20,6 +20,18 @@
 #include <linux/pgtable.h>
 #include "internal.h"
 
+/* The first entry that is not none; PTRS_PER_PTE if there is none such. */
+static unsigned int first_used(pte_t *table)
+{
+	unsigned int i = 0;
+
+	if (pte_table_none(table))
+		return PTRS_PER_PTE;
+	while (i < PTRS_PER_PTE - 1 && pte_none(ptep_get(table + i)))
+		i++;
+	return i;
+}
+
 /**
  * __debug_pte_detach - a PTE table has just been detached from its pmd
  * @pgtable: the page table
@@ -38,7 +50,7 @@ void __debug_pte_detach(pgtable_t pgtable, const char *caller)
 {
 	struct ptdesc *ptdesc = page_ptdesc(pgtable);
 	pte_t *table = ptdesc_address(ptdesc);
-	unsigned int i = pte_table_first_used(table);
+	unsigned int i = first_used(table);
 
 	WARN_ONCE(i < PTRS_PER_PTE,
 		  "%s() detaches a PTE table that holds an entry: %#llx at %u\n",
@@ -63,7 +75,7 @@ void debug_pte_free(struct ptdesc *ptdesc)
 
 	if (!test_and_clear_bit(PT_detached, &ptdesc->pt_flags.f))
 		return;
-	i = pte_table_first_used(table);
+	i = first_used(table);
 	WARN_ONCE(i < PTRS_PER_PTE,
 		  "a PTE table that %s() detached holds an entry: %#llx at %u\n",
 		  (const char *)ptdesc->pt_index, (u64)pte_val(ptep_get(table + i)), i);
