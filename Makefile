@@ -62,7 +62,10 @@ check-lint: packages-check check-guests
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
 	FLAVOUR=kasan scripts/run x86_64
-	FLAVOUR=nr_cpus_2 scripts/run x86_64 arm64
+	FLAVOUR=nr_cpus_2 scripts/run x86_64
+	FLAVOUR=kasan scripts/mutants
+	FLAVOUR=nr_cpus_2 scripts/mutants
+	APPEND=ROUNDS=100000 CASE_SECONDS=7200 TIMEOUT=7200 TEST=guard_install_collapse scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64
 	@scripts/times
 
