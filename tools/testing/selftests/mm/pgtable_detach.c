@@ -42,7 +42,7 @@
 #define RACE_TIMEOUT	7200
 
 static sigjmp_buf jump;
-static volatile sig_atomic_t jump_set;
+static atomic_bool jump_set;
 
 static void on_fault(int signal)
 {
@@ -187,10 +187,17 @@ static bool race_on(struct race *r)
 	return seconds < (r->overlaps < OVERLAPS ? MAX_SECONDS : SECONDS);
 }
 
-#define SKIP_UNLESS_RACED(race)							\
-	if ((race)->overlaps < OVERLAPS && !getenv("ROUNDS"))			\
-		SKIP(return, "only %lu rounds of %lu overlapped", (race)->overlaps,	\
-		     (race)->rounds)
+/* Did it take place often enough?  Else the test is to be skipped by this reason. */
+static const char *not_raced(struct race *r)
+{
+	static char reason[80];
+
+	if (r->overlaps >= OVERLAPS || getenv("ROUNDS"))
+		return NULL;
+	snprintf(reason, sizeof(reason), "only %lu of %lu rounds overlapped", r->overlaps,
+		 r->rounds);
+	return reason;
+}
 
 static int by_value(const void *a, const void *b)
 {
@@ -202,7 +209,7 @@ static int by_value(const void *a, const void *b)
 /* Before and after our call; what lies between them races with theirs. */
 static void race_begin(struct race *r)
 {
-	const unsigned long nr = sizeof(r->calibration) / sizeof(r->calibration[0]);
+	const unsigned long nr = ARRAY_SIZE(r->calibration);
 
 	wait_for(&r->ready, ++r->rounds, -1UL);
 	atomic_store(&r->go, r->rounds);
@@ -247,7 +254,8 @@ FIXTURE(shmem)
 /* An address of 2 * @size bytes of address space, rounded up to a multiple of @size. */
 static char *reserve(unsigned long size)
 {
-	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -276,16 +284,18 @@ static bool map_anon(char *p, unsigned long size)
  * Without what is mapped at @p, this mm has as many page tables as it had
  * @before, also without.
  */
-#define EXPECT_VM_PTE(p, size, before) do {					\
-	long after;								\
-										\
-	ASSERT_TRUE(map_nothing(p, size));					\
-	after = vm_pte();							\
-	ASSERT_GT(before, 0);							\
-	EXPECT_EQ(after, before) {						\
-		TH_LOG("page-table accounting off: VmPTE %ld kB, was %ld", after, before); \
-	}									\
-} while (0)
+static void expect_vm_pte(struct __test_metadata *_metadata, char *p, unsigned long size,
+			  long before)
+{
+	long after;
+
+	ASSERT_TRUE(map_nothing(p, size));
+	after = vm_pte();
+	ASSERT_GT(before, 0);
+	EXPECT_EQ(after, before) {
+		TH_LOG("page-table accounting off: VmPTE %ld kB, was %ld", after, before);
+	}
+}
 
 FIXTURE_SETUP(shmem)
 {
@@ -402,7 +412,8 @@ TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 	}
 	EXPECT_GT(collapse.successes, 0);
 	EXPECT_GT(installed, 0);
-	SKIP_UNLESS_RACED(&race);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 /* The same, one call after the other: what is lost above is lost to the race. */
@@ -414,7 +425,8 @@ TEST_F(shmem, guard_install_then_collapse)
 		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
 		if (i & 1) {
 			ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_COLLAPSE), 0);
-			ASSERT_TRUE(check_huge_shmem(self->shared, self->pmd_size, 1, self->pmd_size));
+			ASSERT_TRUE(check_huge_shmem(self->shared, self->pmd_size, 1,
+						     self->pmd_size));
 		}
 		ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_INSTALL), 0);
 		if (!(i & 1))
@@ -499,9 +511,10 @@ TEST_F_TIMEOUT(shmem, dontneed_collapse, RACE_TIMEOUT)
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
 	       collapse.successes);
-	EXPECT_VM_PTE(self->shared, self->pmd_size, before);
+	expect_vm_pte(_metadata, self->shared, self->pmd_size, before);
 	EXPECT_GT(collapse.successes, 0);
-	SKIP_UNLESS_RACED(&race);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 /*
@@ -533,9 +546,10 @@ TEST_F_TIMEOUT(shmem, dontneed_collapse_uffd, RACE_TIMEOUT)
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
 	       collapse.successes);
-	EXPECT_VM_PTE(self->private, self->pmd_size, before);
+	expect_vm_pte(_metadata, self->private, self->pmd_size, before);
 	EXPECT_GT(collapse.successes, 0);
-	SKIP_UNLESS_RACED(&race);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 /*
@@ -600,7 +614,8 @@ TEST_F_TIMEOUT(shmem, fault_retract, RACE_TIMEOUT)
 		TH_LOG("the other process saw wrong data (%x)", status);
 	}
 	EXPECT_GT(collapsed, 0);
-	SKIP_UNLESS_RACED(&race);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 FIXTURE(anon)
@@ -638,16 +653,18 @@ FIXTURE_TEARDOWN(anon)
  * before, up to what the stack and the C library may have taken since: what was
  * written to a page table that was freed is counted for ever.
  */
-#define EXPECT_RSS_ANON(self, before) do {					\
-	unsigned long after;							\
-										\
-	ASSERT_TRUE(map_nothing((self)->pages, (self)->pmd_size));		\
-	ASSERT_TRUE(map_nothing((self)->other, (self)->pmd_size));		\
-	after = rss_anon();							\
-	EXPECT_LE(after, (before) + 32 * (self)->page_size / 1024) {		\
-		TH_LOG("anonymous pages lost: RssAnon %lu kB, was %lu", after, before); \
-	}									\
-} while (0)
+static void expect_rss_anon(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			    unsigned long before)
+{
+	unsigned long after;
+
+	ASSERT_TRUE(map_nothing(self->pages, self->pmd_size));
+	ASSERT_TRUE(map_nothing(self->other, self->pmd_size));
+	after = rss_anon();
+	EXPECT_LE(after, before + 32 * self->page_size / 1024) {
+		TH_LOG("anonymous pages lost: RssAnon %lu kB, was %lu", after, before);
+	}
+}
 
 /*
  * UFFDIO_MOVE into a page table that MADV_DONTNEED frees meanwhile: the page is
@@ -699,26 +716,28 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 		ASSERT_EQ(madvise(dst, self->pmd_size, MADV_DONTNEED), 0);
 	}
 	race_stop(&race);
-	TH_LOG("%lu rounds, %lu overlaps, %lu moved, of them %lu dropped, %lu not valid, %lu failed otherwise, %lu torn",
-	       race.rounds, race.overlaps, moved, dropped, invalid, failed, torn);
+	TH_LOG("%lu rounds, %lu overlaps, %lu moved, of them %lu dropped, %lu torn", race.rounds,
+	       race.overlaps, moved, dropped, torn);
+	TH_LOG("%lu not valid, %lu failed otherwise", invalid, failed);
 	EXPECT_EQ(invalid, 0) {
 		TH_LOG("UFFDIO_MOVE said EINVAL of valid arguments");
 	}
 	EXPECT_EQ(failed, 0);
 	EXPECT_EQ(torn, 0);
 	EXPECT_GT(moved, 0);
-	EXPECT_RSS_ANON(self, anon);
-	SKIP_UNLESS_RACED(&race);
+	expect_rss_anon(_metadata, self, anon);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 static void write_page(void *data)
 {
-	*(volatile char *)data = 1;
+	*(char *)data = 1;
 }
 
 /*
  * A write fault on an entry that is present and not writable, while
- * MADV_DONTNEED frees the page table: it must not write to the freed table.
+ * MADV_DONTNEED frees the page table: it must not write into that.
  */
 static void dontneed_write(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
 			   bool soft_dirty)
@@ -749,9 +768,10 @@ static void dontneed_write(struct __test_metadata *_metadata, FIXTURE_DATA(anon)
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu writes came last", race.rounds, race.overlaps, kept);
-	EXPECT_VM_PTE(self->pages, self->pmd_size, before);
-	EXPECT_RSS_ANON(self, anon);
-	SKIP_UNLESS_RACED(&race);
+	expect_vm_pte(_metadata, self->pages, self->pmd_size, before);
+	expect_rss_anon(_metadata, self, anon);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
 }
 
 TEST_F_TIMEOUT(anon, dontneed_write_zero_page, RACE_TIMEOUT)
