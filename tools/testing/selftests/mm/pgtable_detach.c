@@ -412,7 +412,7 @@ TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 	}
 	EXPECT_GT(collapse.successes, 0);
 	EXPECT_GT(installed, 0);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
@@ -513,7 +513,7 @@ TEST_F_TIMEOUT(shmem, dontneed_collapse, RACE_TIMEOUT)
 	       collapse.successes);
 	expect_vm_pte(_metadata, self->shared, self->pmd_size, before);
 	EXPECT_GT(collapse.successes, 0);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
@@ -548,7 +548,7 @@ TEST_F_TIMEOUT(shmem, dontneed_collapse_uffd, RACE_TIMEOUT)
 	       collapse.successes);
 	expect_vm_pte(_metadata, self->private, self->pmd_size, before);
 	EXPECT_GT(collapse.successes, 0);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
@@ -614,7 +614,7 @@ TEST_F_TIMEOUT(shmem, fault_retract, RACE_TIMEOUT)
 		TH_LOG("the other process saw wrong data (%x)", status);
 	}
 	EXPECT_GT(collapsed, 0);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
@@ -726,7 +726,7 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	EXPECT_EQ(torn, 0);
 	EXPECT_GT(moved, 0);
 	expect_rss_anon(_metadata, self, anon);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
@@ -770,7 +770,7 @@ static void dontneed_write(struct __test_metadata *_metadata, FIXTURE_DATA(anon)
 	TH_LOG("%lu rounds, %lu overlaps, %lu writes came last", race.rounds, race.overlaps, kept);
 	expect_vm_pte(_metadata, self->pages, self->pmd_size, before);
 	expect_rss_anon(_metadata, self, anon);
-	if (not_raced(&race))
+	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
 }
 
