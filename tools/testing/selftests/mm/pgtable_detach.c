@@ -9,67 +9,12 @@
  * region or a poison marker that madvise() or ioctl() had reported as installed,
  * and in the mm's own counts, of its page tables and of its anonymous pages.
  * CONFIG_DEBUG_PTE_DETACH sees more.
- *
- * The races print how many rounds they ran, and in how many of them the two
- * calls overlapped in time.  They take SECONDS each, or longer if fewer than
- * OVERLAPS of the rounds have overlapped by then: a race that did not take place
- * proves nothing, and is a skip.  With ROUNDS=n in the environment they go on
- * until that many rounds have overlapped.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/mman.h> /* MADV_GUARD_INSTALL, MADV_COLLAPSE */
-#include <linux/userfaultfd.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <pthread.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include "vm_util.h"
-
-#define SECONDS		4
-#define MAX_SECONDS	20
-#define OVERLAPS	100
-/* for the harness; ROUNDS may take long */
-#define RACE_TIMEOUT	7200
-
-static sigjmp_buf jump;
-static atomic_bool jump_set;
-
-static void on_fault(int signal)
-{
-	if (!jump_set)
-		_exit(128 + signal);
-	siglongjmp(jump, signal);
-}
-
-/* The signal that reading a byte at @p raises, 0 if it can be read. */
-static int read_signal(char *p)
-{
-	int signal = sigsetjmp(jump, 1);
-
-	jump_set = 1;
-	if (!signal)
-		FORCE_READ(*p);
-	jump_set = 0;
-	return signal;
-}
-
-static unsigned long long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
+#include "race_util.h"
 
 /* What this process has in page tables, in kB, as the kernel counts it. */
 static long vm_pte(void)
@@ -86,162 +31,6 @@ static long vm_pte(void)
 	return kb;
 }
 
-static void pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-/*
- * A race of two calls, a round at a time.  The other call runs in a thread on
- * another CPU; both start together, ours later by a random part of the time
- * that theirs takes, so that ours meets every part of theirs.  Time is counted
- * in turns of a loop: a guest's clock may be too coarse.
- */
-struct race {
-	void (*theirs)(void *data);
-	void *data;
-	unsigned long rounds, overlaps;
-	unsigned long long began;
-	unsigned int seed;
-	/* turns of wait_for() that their call takes; the median of the first rounds */
-	unsigned long turns, calibration[15];
-	bool pending;
-	pthread_t thread;
-	int cpu;
-	/* the round that we let them start, and that they have reached */
-	atomic_ulong go, ready, started, done;
-};
-
-/* The two CPUs of this task's that races use; false if there is only one. */
-static bool two_cpus(int cpus[2])
-{
-	cpu_set_t set;
-	int n = 0;
-
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return false;
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-		if (CPU_ISSET(cpu, &set))
-			cpus[n++] = cpu;
-	return n == 2;
-}
-
-/* Wait until @counter is @value, at most @turns; how many turns it took. */
-static unsigned long wait_for(atomic_ulong *counter, unsigned long value, unsigned long turns)
-{
-	unsigned long n = 0;
-
-	while (n < turns && atomic_load(counter) != value)
-		n++;
-	return n;
-}
-
-static void *race_thread(void *arg)
-{
-	struct race *r = arg;
-	unsigned long round, seen = 0;
-
-	pin_to(r->cpu);
-	for (;;) {
-		atomic_store(&r->ready, seen + 1);
-		while ((round = atomic_load(&r->go)) == seen)
-			;
-		if (round == -1UL)
-			return NULL;
-		seen = round;
-		atomic_store(&r->started, seen);
-		r->theirs(r->data);
-		atomic_store(&r->done, seen);
-	}
-}
-
-static bool race_start(struct race *r)
-{
-	int cpus[2];
-
-	if (!two_cpus(cpus))
-		return false;
-	r->cpu = cpus[1];
-	r->began = now_ns();
-	r->seed = 1;
-	pin_to(cpus[0]);
-	if (pthread_create(&r->thread, NULL, race_thread, r))
-		return false;
-	/* Its stack is touched, and whatever page tables that takes are there. */
-	wait_for(&r->ready, 1, -1UL);
-	return true;
-}
-
-/* Is there time for another round? */
-static bool race_on(struct race *r)
-{
-	const char *rounds = getenv("ROUNDS");
-	unsigned long long seconds = (now_ns() - r->began) / 1000000000;
-
-	if (rounds)
-		return r->overlaps < strtoul(rounds, NULL, 10);
-	return seconds < (r->overlaps < OVERLAPS ? MAX_SECONDS : SECONDS);
-}
-
-/* Did it take place often enough?  Else the test is to be skipped by this reason. */
-static const char *not_raced(struct race *r)
-{
-	static char reason[80];
-
-	if (r->overlaps >= OVERLAPS || getenv("ROUNDS"))
-		return NULL;
-	snprintf(reason, sizeof(reason), "only %lu of %lu rounds overlapped", r->overlaps,
-		 r->rounds);
-	return reason;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const unsigned long *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* Before and after our call; what lies between them races with theirs. */
-static void race_begin(struct race *r)
-{
-	const unsigned long nr = ARRAY_SIZE(r->calibration);
-
-	wait_for(&r->ready, ++r->rounds, -1UL);
-	atomic_store(&r->go, r->rounds);
-	if (r->rounds <= nr) {
-		/* theirs alone, then ours: no race yet */
-		r->calibration[r->rounds - 1] = wait_for(&r->done, r->rounds, -1UL);
-		if (r->rounds == nr) {
-			qsort(r->calibration, nr, sizeof(r->calibration[0]), by_value);
-			r->turns = r->calibration[nr / 2] + 1;
-		}
-	} else {
-		/* no counter has this value: all turns are taken */
-		wait_for(&r->done, -1UL, rand_r(&r->seed) % r->turns);
-	}
-	r->pending = atomic_load(&r->done) != r->rounds;
-}
-
-static void race_end(struct race *r)
-{
-	/* Theirs had not ended when ours began, and had begun when ours ended. */
-	if (r->pending && atomic_load(&r->started) == r->rounds)
-		r->overlaps++;
-	wait_for(&r->done, r->rounds, -1UL);
-}
-
-static void race_stop(struct race *r)
-{
-	wait_for(&r->ready, r->rounds + 1, -1UL);
-	atomic_store(&r->go, -1UL);
-	pthread_join(r->thread, NULL);
-}
-
 FIXTURE(shmem)
 {
 	unsigned long page_size, pmd_size;
@@ -251,27 +40,11 @@ FIXTURE(shmem)
 	int uffd, pagemap;
 };
 
-/* An address of 2 * @size bytes of address space, rounded up to a multiple of @size. */
-static char *reserve(unsigned long size)
-{
-	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	return (char *)(((unsigned long)p + size - 1) & ~(size - 1));
-}
-
 /* Nothing at @p, and no page table. */
 static bool map_nothing(char *p, unsigned long size)
 {
 	return mmap(p, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
 		    -1, 0) == p;
-}
-
-static bool map_memfd(char *p, unsigned long size, int memfd, int flags)
-{
-	return mmap(p, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, memfd, 0) == p;
 }
 
 static bool map_anon(char *p, unsigned long size)
@@ -299,11 +72,9 @@ static void expect_vm_pte(struct __test_metadata *_metadata, char *p, unsigned l
 
 FIXTURE_SETUP(shmem)
 {
-	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
 	int ret;
 
-	ASSERT_EQ(sigaction(SIGSEGV, &act, NULL), 0);
-	ASSERT_EQ(sigaction(SIGBUS, &act, NULL), 0);
+	ASSERT_EQ(catch_faults(), 0);
 	self->uffd = -1;
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
@@ -364,18 +135,6 @@ static void advise(void *data)
 	struct range *r = data;
 
 	r->successes += !madvise(r->start, r->size, r->advice);
-}
-
-static int open_uffd(unsigned long long features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-
-	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
 }
 
 /*
@@ -490,31 +249,40 @@ TEST_F(shmem, poison_retract)
  * MADV_DONTNEED of all that a page table maps frees the table, and so does
  * MADV_COLLAPSE: only one of them may.
  */
-TEST_F_TIMEOUT(shmem, dontneed_collapse, RACE_TIMEOUT)
+static void dontneed_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			      char *mapping, int flags)
 {
-	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE };
+	struct range collapse = { mapping, self->pmd_size, MADV_COLLAPSE };
 	struct race race = { .theirs = advise, .data = &collapse };
 	long before;
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
-	ASSERT_TRUE(map_nothing(self->shared, self->pmd_size));
+	ASSERT_TRUE(map_nothing(mapping, self->pmd_size));
 	before = vm_pte();
-	ASSERT_TRUE(map_memfd(self->shared, self->pmd_size, self->memfd, MAP_SHARED));
+	ASSERT_TRUE(map_memfd(mapping, self->pmd_size, self->memfd, flags));
+	if (self->uffd >= 0)
+		ASSERT_EQ(uffd_register(self->uffd, mapping, self->pmd_size, true, false,
+					false), 0);
 	while (race_on(&race)) {
-		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+		ASSERT_EQ(map_by_ptes(mapping, self->page_size), 0);
 		race_begin(&race);
-		madvise(self->shared, self->pmd_size, MADV_DONTNEED);
+		madvise(mapping, self->pmd_size, MADV_DONTNEED);
 		race_end(&race);
-		ASSERT_EQ(self->shared[self->pmd_size - 1], 0x5a);
+		ASSERT_EQ(mapping[self->pmd_size - 1], 0x5a);
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
 	       collapse.successes);
-	expect_vm_pte(_metadata, self->shared, self->pmd_size, before);
+	expect_vm_pte(_metadata, mapping, self->pmd_size, before);
 	EXPECT_GT(collapse.successes, 0);
 	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
+}
+
+TEST_F_TIMEOUT(shmem, dontneed_collapse, RACE_TIMEOUT)
+{
+	dontneed_collapse(_metadata, self, self->shared, MAP_SHARED);
 }
 
 /*
@@ -523,33 +291,10 @@ TEST_F_TIMEOUT(shmem, dontneed_collapse, RACE_TIMEOUT)
  */
 TEST_F_TIMEOUT(shmem, dontneed_collapse_uffd, RACE_TIMEOUT)
 {
-	struct range collapse = { self->private, self->pmd_size, MADV_COLLAPSE };
-	struct race race = { .theirs = advise, .data = &collapse };
-	long before;
-
 	self->uffd = open_uffd(0);
 	if (self->uffd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(errno));
-	if (!race_start(&race))
-		SKIP(return, "needs two CPUs");
-	ASSERT_TRUE(map_nothing(self->private, self->pmd_size));
-	before = vm_pte();
-	ASSERT_TRUE(map_memfd(self->private, self->pmd_size, self->memfd, MAP_PRIVATE));
-	ASSERT_EQ(uffd_register(self->uffd, self->private, self->pmd_size, true, false, false), 0);
-	while (race_on(&race)) {
-		ASSERT_EQ(map_by_ptes(self->private, self->page_size), 0);
-		race_begin(&race);
-		madvise(self->private, self->pmd_size, MADV_DONTNEED);
-		race_end(&race);
-		ASSERT_EQ(self->private[self->pmd_size - 1], 0x5a);
-	}
-	race_stop(&race);
-	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
-	       collapse.successes);
-	expect_vm_pte(_metadata, self->private, self->pmd_size, before);
-	EXPECT_GT(collapse.successes, 0);
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	dontneed_collapse(_metadata, self, self->private, MAP_PRIVATE);
 }
 
 /*
