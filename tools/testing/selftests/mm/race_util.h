@@ -35,7 +35,7 @@
 #define RACE_TIMEOUT	7200
 
 static __thread sigjmp_buf jump;
-static __thread volatile sig_atomic_t jump_set;
+static __thread atomic_bool jump_set;
 
 static inline void on_fault(int signal)
 {
@@ -63,7 +63,7 @@ static inline int write_signal(char *p)
 
 	jump_set = 1;
 	if (!signal)
-		*(volatile char *)p = 1;
+		__atomic_store_n(p, 1, __ATOMIC_RELAXED);
 	jump_set = 0;
 	return signal;
 }
@@ -129,7 +129,8 @@ static inline bool two_cpus(int cpus[2])
 }
 
 /* Wait until @counter is @value, at most @turns; how many turns it took. */
-static inline unsigned long wait_for(atomic_ulong *counter, unsigned long value, unsigned long turns)
+static inline unsigned long wait_for(atomic_ulong *counter, unsigned long value,
+				     unsigned long turns)
 {
 	unsigned long n = 0;
 

@@ -41,7 +41,8 @@ static unsigned long read_pool(unsigned long size, const char *name)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/%s", size / KB, name);
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/%s", size / KB,
+		 name);
 	return read_num(path);
 }
 
@@ -173,7 +174,8 @@ FIXTURE_SETUP(wp)
 	ASSERT_TRUE(map_memfd(self->other, self->size, self->memfd, MAP_SHARED));
 	self->uffd = open_uffd(FEATURES);
 	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return, "userfaultfd with write-protection of files: %s", strerror(errno));
+		SKIP(pool_restore(&self->pool); return,
+		     "userfaultfd with write-protection of files: %s", strerror(errno));
 	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
 }
 
@@ -434,7 +436,8 @@ static void guard(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self, in
 
 /*
  * Guard regions where memory is write-protected, mapped or not: MADV_GUARD_INSTALL,
- * also by process_madvise(), comes to an end, and when the guards are removed what was write-protected is.
+ * also by process_madvise(), comes to an end, and when the guards are removed what
+ * was write-protected is.
  */
 static void guard_install(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			  const FIXTURE_VARIANT(wp) * variant, bool dontneed)
@@ -678,7 +681,8 @@ TEST_F(wp, hwpoison)
 	munmap(self->p, self->size);
 	munmap(self->other, self->size);
 	close(self->memfd);
-	self->p = self->other = NULL;
+	self->p = NULL;
+	self->other = NULL;
 	self->memfd = -1;
 	if (unpoison_memory(pfn))
 		TH_LOG("page %lx stays poisoned", pfn);
@@ -738,7 +742,8 @@ FIXTURE_SETUP(race)
 {
 	const unsigned long nr = variant->hugetlb ? 8 : 32;
 
-	self->memfd = self->uffd = -1;
+	self->memfd = -1;
+	self->uffd = -1;
 	ASSERT_EQ(catch_faults(), 0);
 	self->unit = variant->hugetlb ? default_huge_page_size() : psize();
 	self->size = nr * self->unit;
@@ -755,7 +760,8 @@ FIXTURE_SETUP(race)
 	ASSERT_TRUE(map_memfd(self->other, self->size, self->memfd, MAP_SHARED));
 	self->uffd = open_uffd(FEATURES);
 	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return, "userfaultfd with write-protection of files: %s", strerror(errno));
+		SKIP(pool_restore(&self->pool); return,
+		     "userfaultfd with write-protection of files: %s", strerror(errno));
 	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
 }
 
@@ -847,7 +853,8 @@ FIXTURE_VARIANT_ADD(async, hugetlb_private) { .hugetlb = true, .flags = MAP_PRIV
 
 FIXTURE_SETUP(async)
 {
-	self->memfd = self->uffd = -1;
+	self->memfd = -1;
+	self->uffd = -1;
 	ASSERT_EQ(catch_faults(), 0);
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
@@ -865,7 +872,8 @@ FIXTURE_SETUP(async)
 	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
 	self->uffd = open_uffd(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
 	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+		SKIP(pool_restore(&self->pool); return,
+		     "userfaultfd with WP_ASYNC: %s", strerror(errno));
 	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
 	for (unsigned long i = 0; i < self->nr; i++)
 		self->p[i * self->unit] = 0x5a;
@@ -984,8 +992,6 @@ TEST_F(async, unpopulated)
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
 		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = (unsigned long)self->p,
-		.end = (unsigned long)self->p + self->unit,
 		.vec = (unsigned long)&region,
 		.vec_len = 1,
 		.max_pages = 1,
@@ -994,8 +1000,13 @@ TEST_F(async, unpopulated)
 	};
 
 	ASSERT_EQ(munmap(self->p, self->size), 0);
+	/* nothing else is so near that it has a page table with an entry for this */
+	self->p = reserve(1024 * MB);
+	ASSERT_NE(self->p, NULL);
 	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
 	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
+	arg.start = (unsigned long)self->p;
+	arg.end = (unsigned long)self->p + self->unit;
 	EXPECT_EQ(written(self, 0), 1) {
 		TH_LOG("unpopulated, not reported as written");
 	}
@@ -1203,10 +1214,13 @@ TEST_F(cow, hwpoison)
 	own_entry(_metadata, self, install_hwpoison);
 }
 
-/* The child's page is being migrated when the owner writes. */
+/*
+ * The child's page is being migrated when the owner writes: before and after the
+ * write, in three rounds.  In each round the child goes on only if it has its page.
+ */
 TEST_F_TIMEOUT(cow, migration, 120)
 {
-	unsigned long rounds = 10, overlaps = 0, pfns[10];
+	unsigned long i, overlaps = 0, pfns[30];
 	int status, pagemap;
 
 	self->child = fork();
@@ -1214,7 +1228,7 @@ TEST_F_TIMEOUT(cow, migration, 120)
 	if (!self->child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		self->p[0] = 'c';
-		for (unsigned long i = 0; i < rounds; i++) {
+		for (i = 0; ; i++) {
 			atomic_store(self->stage, 4 * i + 1);
 			stage_wait(self->stage, 4 * i + 2);
 			if (madvise(self->p, psize(), MADV_SOFT_OFFLINE) && errno != EBUSY)
@@ -1225,11 +1239,10 @@ TEST_F_TIMEOUT(cow, migration, 120)
 			if (self->p[0] != 'c')
 				_exit(1);
 		}
-		_exit(0);
 	}
 	pagemap = open_pagemap(self->child);
 	ASSERT_GE(pagemap, 0);
-	for (unsigned long i = 0; i < rounds; i++) {
+	for (i = 0; ; i++) {
 		bool migrating = false;
 		pid_t sharer;
 
@@ -1239,12 +1252,14 @@ TEST_F_TIMEOUT(cow, migration, 120)
 				TH_LOG("%lu rounds, %lu overlaps", i, overlaps);
 				if (WEXITSTATUS(status) == 2)
 					SKIP(return, "MADV_SOFT_OFFLINE failed");
-				ASSERT_EQ(status, 0) {
+				ASSERT_EQ(status, -1) {
 					TH_LOG("the child's own entry is lost (%x)", status);
 				}
 			}
 			sched_yield();
 		}
+		if (overlaps >= 3 || i == ARRAY_SIZE(pfns))
+			break;
 		sharer = fork_sharer();
 		ASSERT_GE(sharer, 0);
 		if (!empty_pool(self->unit)) {
@@ -1264,19 +1279,15 @@ TEST_F_TIMEOUT(cow, migration, 120)
 		hugetlb_set_nr_pages(self->unit, hugetlb_nr_pages(self->unit) + 2);
 		atomic_store(self->stage, 4 * i + 4);
 	}
+	kill(self->child, SIGKILL);
 	ASSERT_EQ(waitpid(self->child, &status, 0), self->child);
 	self->child = 0;
-	TH_LOG("%lu rounds, %lu overlaps", rounds, overlaps);
-	if (WEXITSTATUS(status) == 2)
-		SKIP(return, "MADV_SOFT_OFFLINE failed");
-	EXPECT_EQ(status, 0) {
-		TH_LOG("the child's own entry is lost (%x)", status);
-	}
-	for (unsigned long i = 0; i < rounds; i++)
+	TH_LOG("%lu rounds, %lu overlaps", i, overlaps);
+	while (i--)
 		if (unpoison_memory(pfns[i]))
 			TH_LOG("page %lx stays out of use", pfns[i]);
-	if (__test_passed(_metadata) && overlaps < rounds / 2)
-		SKIP(return, "only %lu of %lu rounds overlapped", overlaps, rounds);
+	if (!overlaps)
+		SKIP(return, "no round overlapped");
 }
 
 /*
@@ -1358,7 +1369,8 @@ FIXTURE(guard)
 
 FIXTURE_SETUP(guard)
 {
-	self->fd = self->direct = -1;
+	self->fd = -1;
+	self->direct = -1;
 }
 
 FIXTURE_TEARDOWN(guard)
