@@ -4,25 +4,14 @@
  * the retraction of the page tables of 1 and of 16 more mappings when small folios are collapsed.
  * And page faults, which lock page tables: of a page that is not there, and of a write to the zero
  * page.
- *
- * In a guest under -icount the clock counts instructions: one nanosecond is one. Each figure is the
- * lower quartile of ROUNDS calls.
- *
- * Prints "bench NAME VALUE UNIT" lines.
  */
 #define _GNU_SOURCE
-#include <err.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
+#include "bench.h"
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
@@ -36,28 +25,6 @@
 static long page_size;
 static long took[ROUNDS];
 static int memfd;
-
-static long now(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &ts))
-		err(1, "clock_gettime");
-	return ts.tv_sec * 1000000000L + ts.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void report(const char *name)
-{
-	qsort(took, ROUNDS, sizeof(took[0]), compare);
-	printf("bench %s %ld instructions\n", name, took[ROUNDS / 4]);
-}
 
 static void advise(char *p, unsigned long size, int advice, const char *what)
 {
@@ -91,7 +58,7 @@ static void bench_collapse(const char *name, int touch)
 		advise(map(0), SIZE, MADV_COLLAPSE, "MADV_COLLAPSE");
 		took[i] = now() - before;
 	}
-	report(name);
+	report(name, took, ROUNDS);
 }
 
 /* Collapse small folios that are mapped @maps times by this mm, each time by a page table. */
@@ -111,7 +78,7 @@ static void bench_retract(const char *name, int maps)
 		advise(map(0), SIZE, MADV_COLLAPSE, "MADV_COLLAPSE");
 		took[i] = now() - before;
 	}
-	report(name);
+	report(name, took, ROUNDS);
 }
 
 static void bench_faults(void)
@@ -131,21 +98,21 @@ static void bench_faults(void)
 		*(volatile char *)(p + i * page_size);
 		took[i] = now() - before;
 	}
-	report("fault_read");
+	report("fault_read", took, ROUNDS);
 	for (i = 0; i < ROUNDS; i++) {
 		long before = now();
 
 		*(volatile char *)(p + i * page_size) = 1;
 		took[i] = now() - before;
 	}
-	report("fault_write_zero_page");
+	report("fault_write_zero_page", took, ROUNDS);
 	for (i = 0; i < ROUNDS; i++) {
 		long before = now();
 
 		*(volatile char *)(p + (ROUNDS + i) * page_size) = 1;
 		took[i] = now() - before;
 	}
-	report("fault_write");
+	report("fault_write", took, ROUNDS);
 }
 
 int main(void)

@@ -2,40 +2,24 @@
 /*
  * What munmap() of 1, 2 and 64 VMAs costs, and how many TLB flushes it takes.
  *
- * In a guest under -icount the clock counts instructions: one nanosecond is
- * one. Each figure is the lower quartile of ROUNDS calls, all pages touched:
- * with 64 VMAs on arm64 between a quarter and a half of the calls are some
- * hundred instructions longer, so that the median moved by 400 between boots of
- * one kernel, and the quartile by 16. Neighbouring VMAs differ in VM_EXEC, so
- * that they are not merged.
- *
- * Prints "bench NAME VALUE UNIT" lines.
+ * Each figure is the lower quartile of ROUNDS calls, all pages touched: with 64 VMAs on arm64 between a
+ * quarter and a half of the calls are some hundred instructions longer, so that the median moved by
+ * 400 between boots of one kernel, and the quartile by 16. Neighbouring VMAs differ in VM_EXEC, so that
+ * they are not merged.
  */
 #define _GNU_SOURCE
-#include <err.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 #define ROUNDS 401
 #define REGION ((char *)0x100000000000UL)
 #define TRACING "/sys/kernel/tracing"
 
 static long page_size;
-
-static long now(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &ts))
-		err(1, "clock_gettime");
-	return ts.tv_sec * 1000000000L + ts.tv_nsec;
-}
 
 static void map_vmas(int nr)
 {
@@ -61,24 +45,18 @@ static long unmap_vmas(int nr)
 	return now() - before;
 }
 
-static int compare(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void bench_instructions(int nr)
 {
 	static long took[ROUNDS];
+	char name[32];
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
 		map_vmas(nr);
 		took[i] = unmap_vmas(nr);
 	}
-	qsort(took, ROUNDS, sizeof(took[0]), compare);
-	printf("bench munmap_%d %ld instructions\n", nr, took[ROUNDS / 4]);
+	snprintf(name, sizeof(name), "munmap_%d", nr);
+	report(name, took, ROUNDS);
 }
 
 static void put(const char *file, const char *text)

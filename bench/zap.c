@@ -3,62 +3,40 @@
  * What it costs to unmap what is write-protected through userfaultfd: munmap() and MADV_DONTNEED of
  * shmem, small pages and a large folio mapped by PTEs; truncation and hole punching of hugetlb, and
  * MADV_DONTNEED of it.
- *
- * In a guest under -icount the clock counts instructions: one nanosecond is one. Each figure is the
- * lower quartile of ROUNDS calls.
- *
- * Prints "bench NAME VALUE UNIT" lines.
  */
 #define _GNU_SOURCE
-#include <err.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
+#include "bench.h"
 
 #define ROUNDS 101
 #define HUGE (2UL << 20)
 #define NR_HUGE 4
+#define POOL "/proc/sys/vm/nr_hugepages"
 #define REGION ((char *)0x200000000000UL)
 
 static long took[ROUNDS];
 static int uffd;
 
-static long now(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &ts))
-		err(1, "clock_gettime");
-	return ts.tv_sec * 1000000000L + ts.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void map(int fd, unsigned long size)
+{
+	if (mmap(REGION, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != REGION)
+		err(1, "mmap");
+}
+
+/* After MADV_COLLAPSE, which refuses memory that is registered. */
+static void watch(unsigned long size)
 {
 	struct uffdio_register arg = {
 		.range = { (unsigned long)REGION, size },
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
-	if (mmap(REGION, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != REGION)
-		err(1, "mmap");
 	if (ioctl(uffd, UFFDIO_REGISTER, &arg))
 		err(1, "UFFDIO_REGISTER");
 }
@@ -96,6 +74,7 @@ static void bench(const char *name, unsigned int flags, int large, enum call cal
 	touch(size, step);
 	if (large && madvise(REGION, size, MADV_COLLAPSE))
 		err(1, "MADV_COLLAPSE");
+	watch(size);
 	for (i = 0; i < ROUNDS; i++) {
 		long before;
 
@@ -120,23 +99,16 @@ static void bench(const char *name, unsigned int flags, int large, enum call cal
 		took[i] = now() - before;
 		if (ret)
 			err(1, "%s", name);
-		if (call == MUNMAP)
+		if (call == MUNMAP) {
 			map(fd, size);
+			watch(size);
+		}
 		if (call == TRUNCATE && ftruncate(fd, size))
 			err(1, "ftruncate");
 	}
-	qsort(took, ROUNDS, sizeof(took[0]), compare);
-	printf("bench %s %ld instructions\n", name, took[ROUNDS / 4]);
+	report(name, took, ROUNDS);
 	munmap(REGION, size);
 	close(fd);
-}
-
-static void set_pool(int nr)
-{
-	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "w");
-
-	if (!f || fprintf(f, "%d\n", nr) < 0 || fclose(f))
-		err(1, "nr_hugepages");
 }
 
 int main(void)
@@ -153,10 +125,10 @@ int main(void)
 	bench("wp_dontneed_shmem_large", 0, 1, DONTNEED);
 	bench("wp_munmap_shmem", 0, 0, MUNMAP);
 	bench("wp_munmap_shmem_large", 0, 1, MUNMAP);
-	set_pool(NR_HUGE);
+	set_pool(POOL, NR_HUGE);
 	bench("wp_dontneed_hugetlb", MFD_HUGETLB, 0, DONTNEED);
 	bench("wp_punch_hugetlb", MFD_HUGETLB, 0, PUNCH);
 	bench("wp_truncate_hugetlb", MFD_HUGETLB, 0, TRUNCATE);
-	set_pool(0);
+	set_pool(POOL, 0);
 	return 0;
 }

@@ -232,9 +232,9 @@ static void expect_bits(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * se
 	}
 }
 
-/* All is write-protected, and can be read: as 0x5a, as 0, or whatever it is if that is -1. */
+/* All is write-protected, and can be read: as @content. */
 static void expect_protected(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
-			     int content)
+			     char content)
 {
 	unsigned long unreadable = 0, wrong = 0, silent = 0;
 
@@ -245,7 +245,7 @@ static void expect_protected(struct __test_metadata *_metadata, FIXTURE_DATA(wp)
 		if (read_signal(p))
 			unreadable++;
 		else
-			wrong += content >= 0 && *p != content;
+			wrong += *p != content;
 	}
 	EXPECT_EQ(unreadable, 0);
 	EXPECT_EQ(wrong, 0);
