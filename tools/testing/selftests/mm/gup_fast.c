@@ -63,7 +63,7 @@ static void unpin(int gup_test)
 	ioctl(gup_test, PIN_LONGTERM_TEST_STOP);
 }
 
-static unsigned long vmstat(const char *name)
+static unsigned long read_vmstat(const char *name)
 {
 	unsigned long value = 0;
 	size_t len = strlen(name);
@@ -118,7 +118,7 @@ static bool map_range(FIXTURE_DATA(range) * self, bool large)
 			return false;
 		/* writable, so that no fault is needed */
 		for (unsigned long j = 0; j < self->unit; j += psize())
-			*(volatile char *)(self->p + i + j) = 1;
+			__atomic_store_n(self->p + i + j, 1, __ATOMIC_RELAXED);
 	}
 	return true;
 }
@@ -172,9 +172,9 @@ TEST_F(range, nothing)
 			.gup_flags = FOLL_WRITE,
 		};
 
-		before = vmstat("nr_foll_pin_acquired");
+		before = read_vmstat("nr_foll_pin_acquired");
 		ASSERT_EQ(ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg), 0);
-		pinned = vmstat("nr_foll_pin_acquired") - before;
+		pinned = read_vmstat("nr_foll_pin_acquired") - before;
 	}
 	EXPECT_EQ(pinned, 0) {
 		TH_LOG("%lu pages pinned when none were asked for", pinned);
@@ -207,8 +207,8 @@ static bool trace_start(void)
 	if (mkdir(INSTANCE, 0700) && errno != EEXIST)
 		return false;
 	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
-	return put(EVENTS "irq_disable/filter", filter) && put(EVENTS "irq_enable/filter", filter) &&
-	       put(EVENTS "enable", "1");
+	return put(EVENTS "irq_disable/filter", filter) &&
+	       put(EVENTS "irq_enable/filter", filter) && put(EVENTS "enable", "1");
 }
 
 static void trace_stop(void)
@@ -372,7 +372,8 @@ static void check_ranges(struct __test_metadata *_metadata, FIXTURE_DATA(content
 			unsigned long nr = nrs[j] < all - firsts[i] ? nrs[j] : all - firsts[i];
 
 			EXPECT_EQ(wrong_pages(self, firsts[i], nr, PIN_FAST), 0) {
-				TH_LOG("%lu pages from %lu: the fast pins are others", nr, firsts[i]);
+				TH_LOG("%lu pages from %lu: the fast pins are others", nr,
+				       firsts[i]);
 			}
 			EXPECT_EQ(wrong_pages(self, firsts[i], nr, PIN_SLOW), 0);
 		}
@@ -474,7 +475,7 @@ TEST_F(longterm, small)
 {
 	ASSERT_EQ(ftruncate(self->fd, psize()), 0);
 	ASSERT_TRUE(map_memfd(self->p, psize(), self->fd, MAP_SHARED));
-	*(volatile char *)self->p = 1;
+	__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
 	expect_refused(_metadata, self, 1);
 }
 
@@ -488,7 +489,7 @@ TEST_F(longterm, large)
 	free(content);
 	ASSERT_TRUE(map_memfd(self->p, self->pmd, self->fd, MAP_SHARED));
 	/* The first access writes: it maps the folio by a pmd that is writable. */
-	*(volatile char *)self->p = 1;
+	__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
 	if (!check_huge_file(self->p, self->pmd, 1, self->pmd))
 		SKIP(return, "no large folio of the file, mapped by a pmd");
 	expect_refused(_metadata, self, self->pmd / psize());
@@ -511,9 +512,10 @@ FIXTURE_SETUP(race)
 		SKIP(return, "gup_test: %s", strerror(errno));
 	self->nr = 4 * SECTION;
 	self->size = self->nr * psize();
-	self->p = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	self->other = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			   0);
+	self->p = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	self->other = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	self->copy = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(self->p, MAP_FAILED);
@@ -538,7 +540,7 @@ FIXTURE_TEARDOWN(race)
 static void write_tags(char *p, unsigned long nr, long tag)
 {
 	for (unsigned long i = 0; i < nr; i++)
-		*(volatile long *)(p + i * psize()) = tag;
+		__atomic_store_n((long *)(p + i * psize()), tag, __ATOMIC_RELAXED);
 }
 
 /* Pages among what is pinned that do not hold @tag, nor 0 if @zero. */
@@ -559,7 +561,8 @@ static unsigned long other_tags(FIXTURE_DATA(race) * self, unsigned long nr, lon
 static void report_race(struct __test_metadata *_metadata, struct race *race,
 			unsigned long violations, const char *what)
 {
-	TH_LOG("%lu rounds, %lu overlaps, in %lu %s", race->rounds, race->overlaps, violations, what);
+	TH_LOG("%lu rounds, %lu overlaps, in %lu %s", race->rounds, race->overlaps, violations,
+	       what);
 	EXPECT_EQ(violations, 0) {
 		TH_LOG("%s in %lu rounds", what, violations);
 	}
@@ -575,7 +578,7 @@ static void fork_child(void *data)
 		waitpid(pid, NULL, 0);
 }
 
-/* Who writes after fork() gets a copy of what is shared, unless it is pinned: then the child does. */
+/* Who writes after fork() gets a copy of what is shared; of what is pinned the child does. */
 TEST_F_TIMEOUT(race, fork, RACE_TIMEOUT)
 {
 	struct race race = { .theirs = fork_child };
