@@ -25,7 +25,7 @@ check-arch:
 	@mkdir -p $(O) && : >$(STAGE_TIMES)
 
 packages-run:
-	scripts/packages run $(if $(filter arm64,$(ARCH)),arm64) $(PACKAGES)
+	scripts/packages run $(if $(filter arm64,$(ARCH)),arm64)
 
 packages-check:
 	scripts/packages run arm64 check
@@ -61,10 +61,18 @@ check-lint: packages-check check-guests
 
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
-	FLAVOUR=kasan scripts/run x86_64
-	FLAVOUR=nr_cpus_2 scripts/run x86_64
-	FLAVOUR=kasan scripts/mutants
-	FLAVOUR=nr_cpus_2 scripts/mutants
+	FLAVOUR=debug+kasan scripts/run x86_64
+	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
+	FLAVOUR=debug+kasan scripts/mutants
+	FLAVOUR=debug+nr_cpus_2 scripts/mutants
+	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
+	FLAVOUR=debug+bbml3 TEST=hugetlb_vmemmap scripts/run arm64
+	FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
+	FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
+	FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
+	FLAVOUR=debug+mte scripts/mutants
+	FLAVOUR=debug+numa TEST=hvo.2m scripts/run arm64
+	FLAVOUR=debug+kasan TEST=hvo.2m scripts/run arm64
 	APPEND=ROUNDS=100000 CASE_SECONDS=7200 TIMEOUT=7200 TEST=guard_install_collapse scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64
 	@scripts/times
@@ -84,7 +92,6 @@ apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or 
 boot: check-arch packages-run	## [VARIANT=base|series]: a shell in the guest
 	scripts/boot $(ARCH)
 
-kselftest: PACKAGES = kselftest
 kselftest: check-arch packages-run	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
 	scripts/kselftest $(ARCH)
 	@scripts/times

@@ -107,6 +107,34 @@ needs_of() {
 	awk -v t="$1" '{ sub(/#.*/, "") } $1 == t && $2 == "needs:" { for (i = 3; i <= NF; i++) print $i }' "$TOPICS/order"
 }
 
+# fragments_of FLAVOUR: its files. A flavour is one or more fragments of configs/: kasan, debug+1g.
+fragments_of() {
+	local part parts
+	IFS=+ read -ra parts <<<"$1"
+	for part in "${parts[@]}"; do
+		[ -f "$TOP/configs/$part" ] || die "unknown flavour '$1'; there is no configs/$part"
+		echo "$TOP/configs/$part"
+	done
+}
+
+# guest_of FLAVOUR: set what its fragments say of the guest, in lines such as "# guest: MEMORY=6144", unless
+# the caller's environment does; APPEND= adds to that.
+guest_of() {
+	local fragments settings setting name
+	fragments=$(fragments_of "$1")
+	# shellcheck disable=SC2086
+	settings=$(sed -n 's/^# guest: //p' $fragments)
+	while IFS= read -r setting; do
+		name=${setting%%=*}
+		case $name in
+		'') ;;
+		APPEND) export APPEND="${APPEND:-} ${setting#*=}" ;;
+		MEMORY | SMP | MACHINE | CPU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
+		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, SMP, MACHINE, CPU, APPEND" ;;
+		esac
+	done <<<"$settings"
+}
+
 # switch_source COMMIT: out/src, the folder that kernels are built from, at that commit. The caller holds
 # the lock of out/build. Nothing but this writes there, and what somebody else changed is not kept.
 switch_source() {
