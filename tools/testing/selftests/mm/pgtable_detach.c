@@ -195,9 +195,45 @@ TEST_F(shmem, guard_install_then_collapse)
 	}
 }
 
+/* Make small folios of the large one again, none of them mapped: by punching one out. */
+static bool split_folio(FIXTURE_DATA(shmem) * self)
+{
+	if (fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      self->page_size) ||
+	    madvise(self->shared, self->pmd_size, MADV_DONTNEED))
+		return false;
+	/* mapped by a pmd if it still is one */
+	FORCE_READ(self->shared[self->page_size]);
+	if (!check_huge_shmem(self->shared, self->pmd_size, 0, self->pmd_size))
+		return false;
+	self->shared[0] = 0x5a;
+	return !madvise(self->shared, self->pmd_size, MADV_DONTNEED);
+}
+
+/* A page table whose entries can all be faulted in again is given up for a huge page. */
+TEST_F(shmem, retract)
+{
+	long before;
+
+	if (!split_folio(self))
+		SKIP(return, "the large folio was not split");
+	ASSERT_EQ(madvise(self->private, self->pmd_size, MADV_DONTNEED), 0);
+	FORCE_READ(self->shared[self->page_size]);
+	before = vm_pte();
+	ASSERT_GT(before, 0);
+	ASSERT_EQ(madvise(self->private, self->pmd_size, MADV_COLLAPSE), 0);
+	EXPECT_LT(vm_pte(), before) {
+		TH_LOG("page table kept");
+	}
+	FORCE_READ(self->shared[self->page_size]);
+	EXPECT_TRUE(check_huge_shmem(self->shared, self->pmd_size, 1, self->pmd_size)) {
+		TH_LOG("not mapped as a huge page");
+	}
+}
+
 /*
  * A poisoned page stays poisoned when userfaultfd has left, and when the page
- * cache below it is collapsed, in this mm or by a mapping in another.
+ * cache below it is collapsed, by this mapping or by another.
  */
 static void poison_collapse(struct __test_metadata *_metadata,
 			    FIXTURE_DATA(shmem) * self, char *collapsed)
@@ -212,11 +248,8 @@ static void poison_collapse(struct __test_metadata *_metadata,
 	if (self->uffd < 0)
 		SKIP(return, "userfaultfd with MINOR_SHMEM and POISON: %s", strerror(errno));
 
-	/* Small folios again, none of them mapped: punching one out splits. */
-	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			    self->page_size), 0);
-	self->shared[0] = 0x5a;
-	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	if (!split_folio(self))
+		SKIP(return, "the large folio was not split");
 	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, false, true), 0);
 	ASSERT_EQ(ioctl(self->uffd, UFFDIO_POISON, &poison), 0);
 	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
