@@ -10,12 +10,11 @@
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
-#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <linux/types.h>
+#include <mntent.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include "../../../../mm/gup_test.h"
 #include "hugepage_settings.h"
@@ -65,8 +64,8 @@ static void unpin(int gup_test)
 
 static unsigned long read_vmstat(const char *name)
 {
-	unsigned long value = 0;
 	size_t len = strlen(name);
+	unsigned long value;
 	char line[128];
 	FILE *f;
 
@@ -77,13 +76,27 @@ static unsigned long read_vmstat(const char *name)
 		fclose(f);
 	}
 	f = fopen("/proc/vmstat", "r");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, name, len) && line[len] == ' ')
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, len) && line[len] == ' ') {
 			value = strtoul(line + len, NULL, 10);
-	fclose(f);
-	return value;
+			fclose(f);
+			return value;
+		}
+	}
+	ksft_exit_fail_msg("no %s in /proc/vmstat\n", name);
+}
+
+/* Pages that have ever been pinned, each time counted, and those that still are. */
+static unsigned long pinned_ever(void)
+{
+	return read_vmstat("nr_foll_pin_acquired");
+}
+
+static unsigned long pinned_now(void)
+{
+	unsigned long released = read_vmstat("nr_foll_pin_released");
+
+	return pinned_ever() - released;
 }
 
 /* Memory that is one piece of a file mapped again and again. */
@@ -147,38 +160,6 @@ FIXTURE_TEARDOWN(range)
 		close(self->memfd);
 	if (self->gup_test >= 0)
 		close(self->gup_test);
-}
-
-/*
- * None are pinned when none are asked for.  The range begins with a page table, and
- * what is mapped ends within it: who walks past the range stops there, unharmed.
- */
-TEST_F(range, nothing)
-{
-	unsigned long nr, before, pinned = -1UL;
-
-	self->size = self->unit;
-	nr = self->unit / psize() / 2;
-	self->p = reserve(self->unit);
-	ASSERT_NE(self->p, NULL);
-	ASSERT_TRUE(map_range(self, variant->large));
-	if (!variant->large && !variant->memfd)
-		ASSERT_EQ(munmap(self->p + nr * psize(), self->unit / 2), 0);
-	/* Others may pin meanwhile, but not every time. */
-	for (int i = 0; i < 10 && pinned; i++) {
-		struct gup_test arg = {
-			.addr = (unsigned long)self->p,
-			.size = self->unit,
-			.gup_flags = FOLL_WRITE,
-		};
-
-		before = read_vmstat("nr_foll_pin_acquired");
-		ASSERT_EQ(ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg), 0);
-		pinned = read_vmstat("nr_foll_pin_acquired") - before;
-	}
-	EXPECT_EQ(pinned, 0) {
-		TH_LOG("%lu pages pinned when none were asked for", pinned);
-	}
 }
 
 static bool put(const char *path, const char *text)
@@ -261,9 +242,15 @@ TEST_F(range, irqs_off)
 	self->size = 262144UL * psize();
 	self->p = reserve(self->size);
 	ASSERT_NE(self->p, NULL);
-	ASSERT_TRUE(map_range(self, variant->large));
-	if (variant->large)
-		ASSERT_TRUE(check_huge_shmem(self->p, self->unit, 1, self->unit));
+	if (!map_range(self, variant->large)) {
+		ASSERT_TRUE(variant->large);
+		SKIP(return, "no THP of shmem: %s", strerror(errno));
+	}
+	/* the first and the last: each has a VMA of its own */
+	for (unsigned long i = 0; variant->large && i < 2; i++)
+		if (!check_huge_shmem(self->p + i * (self->size - self->unit), self->unit, 1,
+				      self->unit))
+			SKIP(return, "no THP of shmem");
 	for (unsigned long i = 0; i < ARRAY_SIZE(nrs); i++) {
 		struct gup_test arg = {
 			.addr = (unsigned long)self->p,
@@ -271,6 +258,7 @@ TEST_F(range, irqs_off)
 			.nr_pages_per_call = nrs[i],
 			.gup_flags = FOLL_WRITE,
 		};
+		unsigned long pinned = pinned_ever();
 		int ret;
 
 		if (!trace_start()) {
@@ -282,7 +270,9 @@ TEST_F(range, irqs_off)
 		ASSERT_TRUE(trace_read(&sections));
 		trace_stop();
 		ASSERT_EQ(ret, 0);
-		ASSERT_EQ(arg.size, nrs[i] * (unsigned long)psize());
+		EXPECT_EQ(pinned_ever() - pinned, nrs[i]) {
+			TH_LOG("pages pinned, of %u", nrs[i]);
+		}
 		TH_LOG("%u pages: %lu sections with interrupts disabled, the longest %.0f us",
 		       nrs[i], sections.nr, sections.longest);
 		/* without any, it was the slow path, or the trace is not understood */
@@ -300,35 +290,42 @@ TEST_F(range, irqs_off)
  */
 FIXTURE(content)
 {
-	unsigned long size;
+	unsigned long size, pmd;
+	/* what each page begins with */
+	unsigned long *tags;
 	int gup_test;
 	char *p, *copy;
 };
 
 FIXTURE_SETUP(content)
 {
-	const unsigned long pmd = read_pmd_pagesize();
-
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	if (!pmd || pmd > MAX_UNIT / 4)
+	self->pmd = read_pmd_pagesize();
+	if (!self->pmd || self->pmd > MAX_UNIT / 4)
 		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 22);
-	self->size = 4 * pmd;
+	self->size = 4 * self->pmd;
 	self->p = reserve(self->size);
 	ASSERT_NE(self->p, NULL);
+	self->tags = calloc(self->size / psize(), sizeof(self->tags[0]));
+	ASSERT_NE(self->tags, NULL);
 	self->copy = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			  -1, 0);
 	ASSERT_NE(self->copy, MAP_FAILED);
 	ASSERT_EQ(mmap(self->p, self->size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), self->p);
-	/* The second and the fourth are THPs, if there are any to be had. */
+	/* The second and the fourth are THPs. */
 	madvise(self->p, self->size, MADV_NOHUGEPAGE);
-	for (unsigned long i = 0; i < self->size; i += psize())
-		*(unsigned long *)(self->p + i) = i + 1;
-	for (unsigned long i = pmd; i < self->size; i += 2 * pmd) {
-		madvise(self->p + i, pmd, MADV_HUGEPAGE);
-		madvise(self->p + i, pmd, MADV_COLLAPSE);
+	for (unsigned long i = 0; i < self->size / psize(); i++) {
+		self->tags[i] = i + 1;
+		*(unsigned long *)(self->p + i * psize()) = self->tags[i];
+	}
+	for (unsigned long i = self->pmd; i < self->size; i += 2 * self->pmd) {
+		madvise(self->p + i, self->pmd, MADV_HUGEPAGE);
+		if (madvise(self->p + i, self->pmd, MADV_COLLAPSE) ||
+		    !check_huge_anon(self->p + i, self->pmd, 1, self->pmd))
+			SKIP(return, "no THP: %s", strerror(errno));
 	}
 }
 
@@ -338,8 +335,40 @@ FIXTURE_TEARDOWN(content)
 		munmap(self->p, self->size);
 	if (self->copy)
 		munmap(self->copy, self->size);
+	free(self->tags);
 	if (self->gup_test >= 0)
 		close(self->gup_test);
+}
+
+/*
+ * None are pinned when none are asked for.  The range begins with a page table, and
+ * what is mapped ends within it: who walks past the range stops there, unharmed.
+ */
+TEST_F(content, nothing)
+{
+	unsigned long before, pinned;
+
+	ASSERT_EQ(munmap(self->p + self->pmd / 2, self->pmd / 2), 0);
+	for (int asked = 1; asked >= 0; asked--) {
+		pinned = -1UL;
+		/* Others may pin meanwhile, but not every time. */
+		for (int i = 0; i < 10 && pinned != asked; i++) {
+			struct gup_test arg = {
+				.addr = (unsigned long)self->p,
+				.size = asked ? psize() : self->pmd,
+				.nr_pages_per_call = asked,
+				.gup_flags = FOLL_WRITE,
+			};
+
+			before = pinned_ever();
+			ASSERT_EQ(ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg), 0);
+			pinned = pinned_ever() - before;
+		}
+		EXPECT_EQ(pinned, asked) {
+			TH_LOG("%lu pages pinned when %s asked for", pinned,
+			       asked ? "one was" : "none were");
+		}
+	}
 }
 
 /* Pages of [first, first + nr) that are not what was written; -1 if they cannot be pinned. */
@@ -355,7 +384,8 @@ static long wrong_pages(FIXTURE_DATA(content) * self, unsigned long first, unsig
 	if (read_pins(self->gup_test, self->copy))
 		wrong = -1;
 	for (unsigned long i = 0; wrong >= 0 && i < nr; i++)
-		wrong += memcmp(self->copy + i * psize(), p + i * psize(), psize()) != 0;
+		wrong += memcmp(self->copy + i * psize(), p + i * psize(), psize()) ||
+			 *(unsigned long *)(self->copy + i * psize()) != self->tags[first + i];
 	unpin(self->gup_test);
 	return wrong;
 }
@@ -395,6 +425,7 @@ TEST_F(content, holes)
 	for (unsigned long i = 0; i < ARRAY_SIZE(holes); i++) {
 		char *hole = self->p + holes[i] * psize();
 
+		self->tags[holes[i]] = 0;
 		ASSERT_EQ(madvise(hole, psize(), MADV_DONTNEED), 0);
 		EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), 0) {
 			TH_LOG("a hole at %lu: the fast pins are others", holes[i]);
@@ -411,16 +442,22 @@ TEST_F(content, read_only)
 {
 	const unsigned long pages = self->size / psize();
 	const unsigned long edges[] = { 0, SECTION - 1, SECTION, SECTION + 1, pages - 1 };
+	const unsigned long before = pinned_now();
 
 	for (unsigned long i = 0; i < ARRAY_SIZE(edges); i++) {
 		char *p = self->p + edges[i] * psize();
 
 		ASSERT_EQ(mprotect(p, psize(), PROT_READ), 0);
-		EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), -1);
+		EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), -1) {
+			TH_LOG("a page that is read-only was pinned for writing");
+		}
 		EXPECT_EQ(errno, EFAULT);
 		ASSERT_EQ(mprotect(p, psize(), PROT_READ | PROT_WRITE), 0);
 	}
 	EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), 0);
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
+	}
 }
 
 /* Writing to a file through a pin that stays is what file systems cannot track. */
@@ -431,10 +468,32 @@ FIXTURE(longterm)
 	char *p;
 };
 
+FIXTURE_VARIANT(longterm)
+{
+	const char *type;
+};
+
+FIXTURE_VARIANT_ADD(longterm, ext4) { .type = "ext4" };
+FIXTURE_VARIANT_ADD(longterm, xfs) { .type = "xfs" };
+
+/* A file without a name on a file system of that type, wherever it is mounted; or -1. */
+static int open_on(const char *type)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "r");
+	struct mntent *mount;
+	int fd = -1;
+
+	if (!mounts)
+		return -1;
+	while (fd < 0 && (mount = getmntent(mounts)))
+		if (!strcmp(mount->mnt_type, type))
+			fd = open(mount->mnt_dir, O_TMPFILE | O_RDWR, 0600);
+	endmntent(mounts);
+	return fd;
+}
+
 FIXTURE_SETUP(longterm)
 {
-	struct statfs fs;
-
 	self->fd = -1;
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
@@ -442,11 +501,9 @@ FIXTURE_SETUP(longterm)
 	self->pmd = read_pmd_pagesize();
 	if (!self->pmd || self->pmd > MAX_UNIT)
 		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 20);
-	self->fd = open(".", O_TMPFILE | O_RDWR, 0600);
-	if (self->fd < 0 || fstatfs(self->fd, &fs))
-		SKIP(return, "a file in the working directory: %s", strerror(errno));
-	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC)
-		SKIP(return, "the working directory is neither ext4 nor xfs");
+	self->fd = open_on(variant->type);
+	if (self->fd < 0)
+		SKIP(return, "no %s that can be written to is mounted", variant->type);
 	self->p = reserve(self->pmd);
 	ASSERT_NE(self->p, NULL);
 }
@@ -496,61 +553,105 @@ TEST_F(longterm, large)
 	expect_refused(_metadata, self, 1);
 }
 
-/* The range that is pinned, and what it races with. */
+/* pages that races pin */
+#define NR_RACE		16UL
+
+/*
+ * Memory that is pinned while something is done to it: a THP, or small pages on both
+ * sides of where one page table ends, and one section with interrupts disabled.
+ */
 FIXTURE(race)
 {
-	unsigned long nr, size;
-	int gup_test;
-	char *p, *other, *copy;
-	long tag;
+	/* bytes of p, other and moved, and where in them what is pinned begins */
+	unsigned long size, at;
+	int gup_test, pagemap;
+	char *p, *other, *moved, *copy;
 };
+
+FIXTURE_VARIANT(race)
+{
+	bool large;
+};
+
+FIXTURE_VARIANT_ADD(race, small) { };
+FIXTURE_VARIANT_ADD(race, thp) { .large = true };
+
+static char *map_anon(unsigned long size, bool large)
+{
+	char *p = reserve(size);
+
+	if (!p || mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		       -1, 0) != p)
+		return NULL;
+	madvise(p, size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return p;
+}
 
 FIXTURE_SETUP(race)
 {
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	self->nr = 4 * SECTION;
-	self->size = self->nr * psize();
-	self->p = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	self->other = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	self->copy = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(self->p, MAP_FAILED);
-	ASSERT_NE(self->other, MAP_FAILED);
-	ASSERT_NE(self->copy, MAP_FAILED);
-	madvise(self->p, self->size, MADV_NOHUGEPAGE);
-	madvise(self->other, self->size, MADV_NOHUGEPAGE);
-	madvise(self->copy, self->size, MADV_DONTFORK);
+	self->size = read_pmd_pagesize();
+	if (!self->size || self->size > MAX_UNIT)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 20);
+	if (!variant->large) {
+		self->at = self->size - NR_RACE / 2 * psize();
+		self->size *= 2;
+	}
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->p = map_anon(self->size, variant->large);
+	ASSERT_NE(self->p, NULL);
+	*self->p = 1;
+	if (variant->large && !check_huge_anon(self->p, self->size, 1, self->size))
+		SKIP(return, "no THP");
+	self->other = map_anon(self->size, variant->large);
+	self->moved = map_anon(self->size, variant->large);
+	self->copy = map_anon(NR_RACE * psize(), false);
+	ASSERT_NE(self->other, NULL);
+	ASSERT_NE(self->moved, NULL);
+	ASSERT_NE(self->copy, NULL);
+	madvise(self->copy, NR_RACE * psize(), MADV_DONTFORK);
 	madvise(self->other, self->size, MADV_DONTFORK);
 }
 
 FIXTURE_TEARDOWN(race)
 {
-	if (self->gup_test < 0)
-		return;
-	munmap(self->p, self->size);
-	munmap(self->other, self->size);
-	munmap(self->copy, self->size);
-	close(self->gup_test);
+	if (self->gup_test >= 0)
+		close(self->gup_test);
 }
 
-static void write_tags(char *p, unsigned long nr, long tag)
+static void write_tags(char *p, long tag)
 {
-	for (unsigned long i = 0; i < nr; i++)
+	for (unsigned long i = 0; i < NR_RACE; i++)
 		__atomic_store_n((long *)(p + i * psize()), tag, __ATOMIC_RELAXED);
 }
 
+static bool is_huge(int pagemap, char *p)
+{
+	struct page_region region;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (uintptr_t)p,
+		.end = (uintptr_t)p + psize(),
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_HUGE,
+		.return_mask = PAGE_IS_HUGE,
+	};
+
+	return ioctl(pagemap, PAGEMAP_SCAN, &arg) == 1;
+}
+
 /* Pages among what is pinned that do not hold @tag, nor 0 if @zero. */
-static unsigned long other_tags(FIXTURE_DATA(race) * self, unsigned long nr, long tag, bool zero)
+static unsigned long other_tags(FIXTURE_DATA(race) * self, long tag, bool zero)
 {
 	unsigned long other = 0;
 
 	if (read_pins(self->gup_test, self->copy))
-		return nr;
-	for (unsigned long i = 0; i < nr; i++) {
+		return NR_RACE;
+	for (unsigned long i = 0; i < NR_RACE; i++) {
 		long found = *(long *)(self->copy + i * psize());
 
 		other += found != tag && !(zero && !found);
@@ -561,11 +662,54 @@ static unsigned long other_tags(FIXTURE_DATA(race) * self, unsigned long nr, lon
 static void report_race(struct __test_metadata *_metadata, struct race *race,
 			unsigned long violations, const char *what)
 {
+	race_stop(race);
 	TH_LOG("%lu rounds, %lu overlaps, in %lu %s", race->rounds, race->overlaps, violations,
 	       what);
 	EXPECT_EQ(violations, 0) {
 		TH_LOG("%s in %lu rounds", what, violations);
 	}
+	if (__test_passed(_metadata) && not_raced(race))
+		SKIP(return, "%s", not_raced(race));
+}
+
+/*
+ * Pin what is tagged, while @theirs is done to it.  With @keeps what is pinned has to
+ * stay what is mapped, and is tagged once more; else it may have been freed, but
+ * must not be another's.  It is made clean by MADV_FREE before if @lazyfree.
+ */
+static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
+		      const FIXTURE_VARIANT(race) * variant, void (*theirs)(void *data),
+		      bool keeps, bool lazyfree, const char *what)
+{
+	struct race race = { .theirs = theirs, .data = self };
+	char *pinned = self->p + self->at;
+	unsigned long violations = 0;
+	long tag = 0;
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		int ret;
+
+		/* large again, if it was split */
+		madvise(self->p, self->size, MADV_DONTNEED);
+		madvise(self->other, self->size, MADV_DONTNEED);
+		write_tags(pinned, ++tag);
+		/* no memory for a THP just now: not a round */
+		if (variant->large && !is_huge(self->pagemap, self->p))
+			continue;
+		if (lazyfree)
+			madvise(self->p, self->size, MADV_FREE);
+		race_begin(&race);
+		ret = pin(self->gup_test, pinned, NR_RACE, PIN_FAST);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		if (keeps)
+			write_tags(pinned, ++tag);
+		violations += other_tags(self, tag, !keeps) != 0;
+		unpin(self->gup_test);
+	}
+	report_race(_metadata, &race, violations, what);
 }
 
 static void fork_child(void *data)
@@ -581,99 +725,112 @@ static void fork_child(void *data)
 /* Who writes after fork() gets a copy of what is shared; of what is pinned the child does. */
 TEST_F_TIMEOUT(race, fork, RACE_TIMEOUT)
 {
-	struct race race = { .theirs = fork_child };
-	unsigned long violations = 0;
-
-	if (!race_start(&race))
-		SKIP(return, "needs two CPUs");
-	while (race_on(&race)) {
-		int ret;
-
-		write_tags(self->p, self->nr, ++self->tag);
-		race_begin(&race);
-		ret = pin(self->gup_test, self->p, self->nr, PIN_FAST);
-		race_end(&race);
-		ASSERT_EQ(ret, 0);
-		write_tags(self->p, self->nr, ++self->tag);
-		violations += other_tags(self, self->nr, self->tag, false) != 0;
-		unpin(self->gup_test);
-	}
-	race_stop(&race);
-	report_race(_metadata, &race, violations, "pins lost to a fork()");
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	race_pins(_metadata, self, variant, fork_child, true, false, "pins lost to a fork()");
 }
-
-#define NR_REFILL	16
 
 /* Free pages, and use them for something else on the same CPU. */
 static void free_and_refill(void *data)
 {
 	FIXTURE_DATA(race) * self = data;
 
-	madvise(self->p, NR_REFILL * psize(), MADV_DONTNEED);
-	write_tags(self->other, NR_REFILL, -1);
+	madvise(self->p, self->size, MADV_DONTNEED);
+	write_tags(self->other + self->at, -1);
 }
 
 /* What was freed and is another's by now must not be pinned. */
 TEST_F_TIMEOUT(race, free, RACE_TIMEOUT)
 {
-	struct race race = { .theirs = free_and_refill, .data = self };
-	unsigned long violations = 0;
+	race_pins(_metadata, self, variant, free_and_refill, false, false, "freed pages pinned");
+}
 
-	if (!race_start(&race))
-		SKIP(return, "needs two CPUs");
-	while (race_on(&race)) {
-		int ret;
+/* Move what maps pages, a page table or a pmd, and map others by it where it is now. */
+static void move_and_refill(void *data)
+{
+	FIXTURE_DATA(race) * self = data;
+	char *moved = self->moved + self->at;
 
-		madvise(self->other, NR_REFILL * psize(), MADV_DONTNEED);
-		write_tags(self->p, NR_REFILL, ++self->tag);
-		race_begin(&race);
-		ret = pin(self->gup_test, self->p, NR_REFILL, PIN_FAST);
-		race_end(&race);
-		ASSERT_EQ(ret, 0);
-		violations += other_tags(self, NR_REFILL, self->tag, true) != 0;
-		unpin(self->gup_test);
-	}
-	race_stop(&race);
-	report_race(_metadata, &race, violations, "freed pages pinned");
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	if (mremap(self->p, self->size, self->size,
+		   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, self->moved) != self->moved)
+		ksft_exit_fail_perror("mremap");
+	madvise(moved, NR_RACE * psize(), MADV_DONTNEED);
+	write_tags(moved, -1);
+}
+
+/* What is mapped elsewhere by now was never mapped here. */
+TEST_F_TIMEOUT(race, move, RACE_TIMEOUT)
+{
+	race_pins(_metadata, self, variant, move_and_refill, false, false,
+		  "pages of another address pinned");
 }
 
 static void page_out(void *data)
 {
 	FIXTURE_DATA(race) * self = data;
 
-	madvise(self->p, NR_REFILL * psize(), MADV_PAGEOUT);
+	madvise(self->p, self->size, MADV_PAGEOUT);
 }
 
-/* What is reclaimed is not pinned, what is pinned is not reclaimed. */
+/* What is reclaimed is not pinned, what is pinned is not reclaimed.  No swap is needed. */
 TEST_F_TIMEOUT(race, reclaim, RACE_TIMEOUT)
 {
-	struct race race = { .theirs = page_out, .data = self };
+	race_pins(_metadata, self, variant, page_out, true, true, "reclaimed pages pinned");
+}
+
+static void unmap_page(void *data)
+{
+	munmap(data, psize());
+}
+
+/* Secret memory is never pinned, not while its last user unmaps it either. */
+FIXTURE(secret)
+{
+	int gup_test;
+	char *p;
+};
+
+FIXTURE_SETUP(secret)
+{
+	self->gup_test = open_gup_test();
+	if (self->gup_test < 0)
+		SKIP(return, "gup_test: %s", strerror(errno));
+	self->p = reserve(psize());
+	ASSERT_NE(self->p, NULL);
+}
+
+FIXTURE_TEARDOWN(secret)
+{
+	if (self->gup_test >= 0)
+		close(self->gup_test);
+}
+
+TEST_F_TIMEOUT(secret, unmap, RACE_TIMEOUT)
+{
+	struct race race = { .theirs = unmap_page, .data = self->p };
 	unsigned long violations = 0;
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	while (race_on(&race)) {
-		int ret;
+		int fd = syscall(__NR_memfd_secret, 0);
 
-		write_tags(self->p, NR_REFILL, ++self->tag);
-		/* clean from here on: no swap is needed */
-		madvise(self->p, NR_REFILL * psize(), MADV_FREE);
+		if (fd < 0) {
+			race_stop(&race);
+			SKIP(return, "memfd_secret: %s", strerror(errno));
+		}
+		ASSERT_EQ(ftruncate(fd, psize()), 0);
+		ASSERT_TRUE(map_memfd(self->p, psize(), fd, MAP_SHARED));
+		__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
+		/* The mapping is the last user. */
+		close(fd);
 		race_begin(&race);
-		ret = pin(self->gup_test, self->p, NR_REFILL, PIN_FAST);
+		/* to read: to write, nothing without a mapping is pinned */
+		if (!pin(self->gup_test, self->p, 1, PIN_LONGTERM_TEST_FLAG_USE_FAST)) {
+			violations++;
+			unpin(self->gup_test);
+		}
 		race_end(&race);
-		ASSERT_EQ(ret, 0);
-		write_tags(self->p, NR_REFILL, ++self->tag);
-		violations += other_tags(self, NR_REFILL, self->tag, false) != 0;
-		unpin(self->gup_test);
 	}
-	race_stop(&race);
-	report_race(_metadata, &race, violations, "reclaimed pages pinned");
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	report_race(_metadata, &race, violations, "secret pages pinned");
 }
 
 TEST_HARNESS_MAIN
