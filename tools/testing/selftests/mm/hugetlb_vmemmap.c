@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * HugeTLB Vmemmap Optimization (HVO): what it frees, what it leaves to be seen
+ * of struct pages, and what walks over them meanwhile.
+ *
+ * For each size of hugetlb folios that the kernel has, on every architecture
+ * with HVO.  What is freed and restored is counted exactly, by nr_memmap_pages
+ * and nr_memmap_boot_pages of /proc/vmstat.  A folio whose struct pages fit in
+ * one page cannot be optimized: nothing is freed, and all else holds.
+ *
+ * churn takes SECONDS or, with ROUNDS=n in the environment, until n folios have
+ * been optimized and restored.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <linux/mman.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "hugepage_settings.h"
+#include "vm_util.h"
+
+#define SYSCTL		"/proc/sys/vm/hugetlb_optimize_vmemmap"
+#define FAIL		"/sys/kernel/debug/fail_page_alloc/"
+#define SECONDS		4
+#define TIMEOUT		3600
+#define NO_MEMORY	"no memory for folios of this size"
+#define KPF_HUGE	BIT_ULL(17)
+#define MB(n)		((unsigned long)(n) << 20)
+/* sizeof(struct page), where HVO is there at all; other powers of 2 are not seen. */
+#define STRUCT_PAGE	64
+
+/* The architectures that select it. */
+#if defined(__x86_64__) || defined(__aarch64__) || defined(__loongarch64) || \
+	(defined(__riscv) && __riscv_xlen == 64)
+#define HAVE_HVO	1
+#else
+#define HAVE_HVO	0
+#endif
+
+static unsigned long read_vmstat(const char *name)
+{
+	unsigned long value = 0;
+	char key[64];
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	if (!f)
+		ksft_exit_fail_perror("/proc/vmstat");
+	while (fscanf(f, "%63s %lu", key, &value) == 2)
+		if (!strcmp(key, name))
+			break;
+	if (feof(f))
+		ksft_exit_fail_msg("no %s in /proc/vmstat\n", name);
+	fclose(f);
+	return value;
+}
+
+/* Pages that hold struct pages. */
+static unsigned long memmap_pages(void)
+{
+	return read_vmstat("nr_memmap_pages") + read_vmstat("nr_memmap_boot_pages");
+}
+
+/* Like write_num(), but it may fail: 0 or -errno. */
+static int try_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+FIXTURE(hvo)
+{
+	char pool[PATH_MAX];
+	unsigned long saved;		/* pages that an optimized folio saves */
+	unsigned long before;		/* memmap_pages() of an empty pool */
+	unsigned long sysctl;
+	unsigned long size;		/* of a folio, in bytes */
+	unsigned int nr;		/* of folios to work with */
+	int kpageflags, kpagecount, pagemap;
+};
+
+FIXTURE_VARIANT(hvo)
+{
+	unsigned long size;
+};
+
+FIXTURE_VARIANT_ADD(hvo, 64k)
+{
+	.size = 64 << 10,
+};
+
+FIXTURE_VARIANT_ADD(hvo, 1m)
+{
+	.size = MB(1),
+};
+
+FIXTURE_VARIANT_ADD(hvo, 2m)
+{
+	.size = MB(2),
+};
+
+FIXTURE_VARIANT_ADD(hvo, 32m)
+{
+	.size = MB(32),
+};
+
+FIXTURE_VARIANT_ADD(hvo, 512m)
+{
+	.size = MB(512),
+};
+
+FIXTURE_VARIANT_ADD(hvo, 1g)
+{
+	.size = MB(1024),
+};
+
+/* Ask for a pool of @nr folios; how many there are. */
+static unsigned long set_pool(FIXTURE_DATA(hvo) * self, unsigned long nr)
+{
+	unsigned long got;
+
+	if (write_sysfs(self->pool, nr) || read_sysfs(self->pool, &got))
+		ksft_exit_fail_perror(self->pool);
+	return got;
+}
+
+/* Whether folios that come to the pool are to be optimized. */
+static void set_hvo(bool on)
+{
+	write_num(SYSCTL, on);
+}
+
+#if defined(__aarch64__)
+/*
+ * Without BBM level 3, folios cannot be optimized if that was not asked for when
+ * the kernel booted.  Is that so?
+ */
+static bool too_late(FIXTURE_DATA(hvo) * self)
+{
+	char cmdline[4096];
+	bool saves;
+
+	if (psize() != 4096 || !self->saved)
+		return false;
+	saves = set_pool(self, 1) && self->before != memmap_pages();
+	set_pool(self, 0);
+	if (saves || read_file("/proc/cmdline", cmdline, sizeof(cmdline)) <= 0)
+		return false;
+	return !strstr(cmdline, "hugetlb_free_vmemmap=");
+}
+#else
+static bool too_late(FIXTURE_DATA(hvo) * self)
+{
+	return false;
+}
+#endif
+
+FIXTURE_SETUP(hvo)
+{
+	unsigned long sizes[16], most;
+	int n = detect_hugetlb_page_sizes(sizes, 16), found = 0;
+
+	self->sysctl = -1UL;
+	if (geteuid())
+		SKIP(return, "needs root");
+	for (int i = 0; i < n; i++)
+		found |= sizes[i] == variant->size;
+	if (!found)
+		SKIP(return, "no hugetlb folios of this size");
+
+	if (access(SYSCTL, F_OK)) {
+		/* hugetlb is there, and the architecture frees its vmemmap */
+		ASSERT_FALSE(HAVE_HVO) TH_LOG("HVO is there");
+		SKIP(return, "no HVO");
+	}
+
+	self->size = variant->size;
+	self->saved = self->size / psize() * STRUCT_PAGE / psize();
+	if (self->saved)
+		self->saved--;
+	snprintf(self->pool, sizeof(self->pool),
+		 "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages", self->size >> 10);
+
+	ASSERT_LE(0, self->kpageflags = open("/proc/kpageflags", O_RDONLY));
+	ASSERT_LE(0, self->kpagecount = open("/proc/kpagecount", O_RDONLY));
+	ASSERT_LE(0, self->pagemap = open("/proc/self/pagemap", O_RDONLY));
+
+	hugetlb_save_settings();
+	self->sysctl = read_num(SYSCTL);
+	for (int i = 0; i < n; i++)
+		hugetlb_set_nr_pages(sizes[i], 0);
+	self->before = memmap_pages();
+
+	/* a quarter of what is free, at most 64 of them */
+	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
+	self->nr = most < 2 ? 2 : most > 64 ? 64 : most;
+	set_hvo(true);
+	if (too_late(self)) {
+		write_num(SYSCTL, self->sysctl);
+		hugetlb_restore_settings();
+		SKIP(return, "boot with hugetlb_free_vmemmap=on");
+	}
+}
+
+FIXTURE_TEARDOWN(hvo)
+{
+	if (self->sysctl == -1UL)
+		return;
+	set_pool(self, 0);
+	write_num(SYSCTL, self->sysctl);
+	hugetlb_restore_settings();
+}
+
+/* The pool has @nr optimized folios: is that what the memmap says? */
+static void expect_saved(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
+			 unsigned long nr)
+{
+	EXPECT_EQ(nr * self->saved, self->before - memmap_pages())
+		TH_LOG("pages saved by %lu folios", nr);
+}
+
+/* With HVO, each folio frees all pages of its struct pages but one, and gets them back. */
+TEST_F(hvo, saved)
+{
+	unsigned long nr;
+
+	for (int i = 0; i < 4; i++) {
+		nr = set_pool(self, self->nr);
+		if (!nr)
+			SKIP(return, NO_MEMORY);
+		expect_saved(_metadata, self, nr);
+
+		nr = set_pool(self, nr / 2);
+		expect_saved(_metadata, self, nr);
+
+		EXPECT_EQ(0, set_pool(self, 0));
+		expect_saved(_metadata, self, 0);
+	}
+}
+
+/* Without it nothing is freed, and what has been freed before comes back all the same. */
+TEST_F(hvo, off)
+{
+	unsigned long nr = set_pool(self, 1), all;
+
+	if (!nr)
+		SKIP(return, NO_MEMORY);
+	set_hvo(false);
+	all = set_pool(self, self->nr);
+	expect_saved(_metadata, self, nr);
+	TH_LOG("%lu folios, one of them optimized", all);
+
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+}
+
+static char *map_folio(FIXTURE_DATA(hvo) * self, int flags)
+{
+	int shift = __builtin_ctzl(self->size);
+	char *p = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+		       MAP_ANONYMOUS | MAP_HUGETLB | flags | shift << MAP_HUGE_SHIFT, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Flags and counts of a mapped folio's pages, as user space sees them. */
+static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
+		       uint64_t *flags, uint64_t *counts)
+{
+	size_t len = self->size / psize() * sizeof(*flags);
+
+	return pread(self->kpageflags, flags, len, pfn * 8) == (ssize_t)len &&
+	       pread(self->kpagecount, counts, len, pfn * 8) == (ssize_t)len;
+}
+
+/* Struct pages tell the same with and without HVO, and nothing of hugetlb afterwards. */
+TEST_F(hvo, content)
+{
+	unsigned long n = self->size / psize(), pfn, differ = 0, wrong = 0, left = 0;
+	const uint64_t tail = KPF_HUGE | KPF_COMPOUND_TAIL;
+	uint64_t *flags[2], *counts[2];
+	char *p;
+
+	for (int hvo = 0; hvo < 2; hvo++) {
+		ASSERT_NE(NULL, flags[hvo] = calloc(n, 8));
+		ASSERT_NE(NULL, counts[hvo] = calloc(n, 8));
+
+		set_hvo(hvo);
+		if (!set_pool(self, 1))
+			SKIP(return, NO_MEMORY);
+		ASSERT_NE(NULL, p = map_folio(self, MAP_PRIVATE));
+		memset(p, 1, self->size);
+		pfn = pagemap_get_pfn(self->pagemap, p);
+		ASSERT_NE(-1UL, pfn);
+		ASSERT_TRUE(read_pages(self, pfn, flags[hvo], counts[hvo]));
+		EXPECT_EQ(hvo * self->saved, self->before - memmap_pages());
+
+		ASSERT_TRUE(flags[hvo][0] & KPF_COMPOUND_HEAD);
+		for (unsigned long i = 1; i < n; i++) {
+			wrong += (flags[hvo][i] & tail) != tail;
+			wrong += counts[hvo][i] != 1;
+		}
+		EXPECT_EQ(0, wrong) TH_LOG("tail pages, HVO %s", hvo ? "on" : "off");
+
+		ASSERT_EQ(0, munmap(p, self->size));
+		EXPECT_EQ(0, set_pool(self, 0));
+	}
+
+	for (unsigned long i = 0; i < n; i++)
+		differ += flags[0][i] != flags[1][i] || counts[0][i] != counts[1][i];
+	EXPECT_EQ(0, differ) TH_LOG("of %lu pages look different with HVO", n);
+
+	ASSERT_TRUE(read_pages(self, pfn, flags[0], counts[0]));
+	for (unsigned long i = 0; i < n; i++)
+		left += !!(flags[0][i] & KPF_HUGE);
+	EXPECT_EQ(0, left) TH_LOG("of %lu pages are hugetlb's afterwards", n);
+
+	for (int hvo = 0; hvo < 2; hvo++) {
+		free(flags[hvo]);
+		free(counts[hvo]);
+	}
+}
+
+/* Copy to an optimized folio, page by page: for a child that writes, and to migrate. */
+TEST_F(hvo, copy)
+{
+	unsigned long differ = 0;
+	int status, error;
+	char *p;
+	pid_t pid;
+
+	if (set_pool(self, 3) < 3)
+		SKIP(return, NO_MEMORY);
+	ASSERT_NE(NULL, p = map_folio(self, MAP_PRIVATE));
+	for (unsigned long i = 0; i < self->size; i++)
+		p[i] = i >> 8;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		p[0]++;
+		for (unsigned long i = 1; i < self->size; i++)
+			differ += p[i] != (char)(i >> 8);
+		_exit(!!differ);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) TH_LOG("the child's copy");
+
+	/* Soft offline migrates the folio; what is left of it is given back below. */
+	error = madvise(p + self->size / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
+	if (error != EINVAL)
+		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
+	for (unsigned long i = 0; i < self->size; i++)
+		differ += p[i] != (char)(i >> 8);
+	EXPECT_EQ(0, differ) TH_LOG("after the migration");
+
+	ASSERT_EQ(0, munmap(p, self->size));
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	if (error == EINVAL && __test_passed(_metadata))
+		SKIP(return, "not migrated, that needs CONFIG_MEMORY_FAILURE");
+}
+
+struct walker {
+	FIXTURE_DATA(hvo) * self;
+	atomic_bool *stop;
+	atomic_ulong turns, dumps;
+	pthread_t thread;
+};
+
+/* The first page frame that a zone spans. */
+static unsigned long first_pfn(void)
+{
+	unsigned long first = -1UL, pfn;
+	char line[256];
+	FILE *f = fopen("/proc/zoneinfo", "r");
+
+	if (!f)
+		ksft_exit_fail_perror("/proc/zoneinfo");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, " start_pfn: %lu", &pfn) == 1 && pfn && pfn < first)
+			first = pfn;
+	fclose(f);
+	return first;
+}
+
+/* Read flags and counts of all pages; count the reads that saw hugetlb pages. */
+static void *walk_pfns(void *arg)
+{
+	struct walker *w = arg;
+	static uint64_t buf[1 << 10];
+	const off_t start = first_pfn() * sizeof(*buf);
+	off_t offset = start;
+
+	while (!atomic_load(w->stop)) {
+		ssize_t len = pread(w->self->kpagecount, buf, sizeof(buf), offset);
+
+		if (len > 0)
+			len = pread(w->self->kpageflags, buf, sizeof(buf), offset);
+		if (len <= 0) {
+			offset = start;
+			continue;
+		}
+		offset += len;
+		for (size_t i = 0; i < len / sizeof(*buf); i++) {
+			if (buf[i] & KPF_HUGE) {
+				atomic_fetch_add(&w->turns, 1);
+				break;
+			}
+		}
+	}
+	return NULL;
+}
+
+/* Compact memory, and dump the kernel's page tables if it lets us. */
+static void *compact(void *arg)
+{
+	struct walker *w = arg;
+	static char buf[1 << 16];
+
+	while (!atomic_load(w->stop)) {
+		int fd = open("/sys/kernel/debug/kernel_page_tables", O_RDONLY | O_CLOEXEC);
+
+		try_write("/proc/sys/vm/compact_memory", "1");
+		if (fd >= 0) {
+			while (!atomic_load(w->stop) && read(fd, buf, sizeof(buf)) > 0)
+				;
+			close(fd);
+			atomic_fetch_add(&w->dumps, 1);
+		}
+		atomic_fetch_add(&w->turns, 1);
+	}
+	return NULL;
+}
+
+/* Take folios from the pool when there are any, and have pages of theirs pinned. */
+static void *use_folios(void *arg)
+{
+	struct walker *w = arg;
+	unsigned long size = w->self->size;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		return NULL;
+	while (!atomic_load(w->stop)) {
+		char *p = map_folio(w->self, MAP_SHARED | MAP_POPULATE);
+		struct iovec iov;
+		char byte;
+
+		if (!p)
+			continue;
+		iov = (struct iovec) { p + size / 2, 1 };
+		p[size / 2] = 1;
+		if (vmsplice(fds[1], &iov, 1, 0) == 1 && read(fds[0], &byte, 1) == 1)
+			atomic_fetch_add(&w->turns, 1);
+		munmap(p, size);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	return NULL;
+}
+
+/* Optimize and restore while others look at pages, move them and use folios. */
+TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
+{
+	const char *rounds = getenv("ROUNDS");
+	void *(*const walks[])(void *) = { walk_pfns, compact, use_folios };
+	struct walker walkers[ARRAY_SIZE(walks)] = {};
+	unsigned long folios = 0, cycles = 0, got;
+	atomic_bool stop = false;
+	time_t end = time(NULL) + SECONDS;
+
+	if (!set_pool(self, 1))
+		SKIP(return, NO_MEMORY);
+	for (size_t i = 0; i < ARRAY_SIZE(walks); i++) {
+		walkers[i].self = self;
+		walkers[i].stop = &stop;
+		ASSERT_EQ(0, pthread_create(&walkers[i].thread, NULL, walks[i], &walkers[i]));
+	}
+
+	do {
+		got = set_pool(self, self->nr);
+		folios += got;
+		folios -= set_pool(self, 0);
+		cycles++;
+	} while (rounds ? folios < strtoul(rounds, NULL, 10) : time(NULL) < end);
+
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < ARRAY_SIZE(walks); i++)
+		ASSERT_EQ(0, pthread_join(walkers[i].thread, NULL));
+
+	TH_LOG("%lu folios in %lu cycles, %lu of them used", folios, cycles,
+	       atomic_load(&walkers[2].turns));
+	TH_LOG("meanwhile %lu looks at pages of hugetlb's, %lu compactions, %lu dumps",
+	       atomic_load(&walkers[0].turns), atomic_load(&walkers[1].turns),
+	       atomic_load(&walkers[1].dumps));
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(walks); i++)
+		if (!atomic_load(&walkers[i].turns) && __test_passed(_metadata))
+			SKIP(return, "not all of the others were there meanwhile");
+}
+
+/* Split folios in the pool to ones of 2 MiB: restored, and optimized again. */
+TEST_F(hvo, demote)
+{
+	char path[PATH_MAX], text[32];
+	unsigned long nr, small, sum;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/demote_size",
+		 self->size >> 10);
+	if (access(path, F_OK))
+		SKIP(return, "no smaller size");
+	if (self->size <= MB(2) || try_write(path, "2M"))
+		SKIP(return, "cannot be split to 2M");
+
+	nr = set_pool(self, 2);
+	if (!nr)
+		SKIP(return, NO_MEMORY);
+	expect_saved(_metadata, self, nr);
+	small = MB(2) / psize() * STRUCT_PAGE / psize();
+	small = small ? small - 1 : 0;
+	sum = nr * (self->size / MB(2)) * small;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/demote",
+		 self->size >> 10);
+	snprintf(text, sizeof(text), "%lu", nr);
+	ASSERT_EQ(0, try_write(path, text));
+	EXPECT_EQ(sum, self->before - memmap_pages())
+		TH_LOG("pages saved by folios of 2M");
+	EXPECT_EQ(0, set_pool(self, 0));
+	hugetlb_set_nr_pages(MB(2), 0);
+	expect_saved(_metadata, self, 0);
+}
+
+/*
+ * Allocations fail in turn when the pool grows, and when it shrinks: nothing is
+ * lost.  Those of folios themselves do not: fail_page_alloc leaves them alone.
+ */
+TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
+{
+	unsigned long failed[2] = {}, nr = 0;
+	char text[32], left[32] = "";
+	int fd;
+
+	if (!self->saved)
+		SKIP(return, "nothing is allocated for folios of this size");
+	if (try_write(FAIL "min-order", "0") || try_write(FAIL "ignore-gfp-wait", "N") ||
+	    try_write(FAIL "verbose", "0"))
+		SKIP(return, "needs CONFIG_FAIL_PAGE_ALLOC");
+	ASSERT_LE(0, fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC));
+
+	for (int restore = 0; restore < 2; restore++) {
+		for (unsigned int nth = 1; ; nth++) {
+			nr = set_pool(self, restore ? 4 : 0);
+			ASSERT_EQ(restore ? 4 : 0, nr);
+
+			snprintf(text, sizeof(text), "%u", nth);
+			ASSERT_LT(0, pwrite(fd, text, strlen(text), 0));
+			snprintf(left, sizeof(left), "%d", restore ? 0 : 4);
+			try_write(self->pool, left);
+			memset(left, 0, sizeof(left));
+			ASSERT_LT(0, pread(fd, left, sizeof(left) - 1, 0));
+			ASSERT_LT(0, pwrite(fd, "0", 1, 0));
+
+			/* What could not be restored is surplus. */
+			set_pool(self, 4);
+			ASSERT_EQ(0, set_pool(self, 0));
+			expect_saved(_metadata, self, 0);
+			if (strtol(left, NULL, 10))
+				break;
+			failed[restore]++;
+		}
+	}
+	TH_LOG("%lu allocations failed to grow the pool, %lu to shrink it", failed[0], failed[1]);
+	EXPECT_LT(0, failed[1]);
+	close(fd);
+}
+
+TEST_HARNESS_MAIN
