@@ -566,6 +566,8 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 	if (try_write(FAIL "min-order", "0") || try_write(FAIL "ignore-gfp-wait", "N") ||
 	    try_write(FAIL "verbose", "0"))
 		SKIP(return, "needs CONFIG_FAIL_PAGE_ALLOC");
+	if (set_pool(self, 4) < 4)
+		SKIP(return, NO_MEMORY);
 	ASSERT_LE(0, fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC));
 
 	for (int restore = 0; restore < 2; restore++) {

@@ -29,6 +29,7 @@
 
 #define FEATURES (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |	\
 		  UFFD_FEATURE_PAGEFAULT_FLAG_WP)
+#define ASYNC_FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 #define KB 1024UL
 #define MB (1024 * KB)
 
@@ -829,6 +830,154 @@ TEST_F_TIMEOUT(race, truncate, RACE_TIMEOUT)
 }
 
 /*
+ * Asynchronous tracking becomes write-protection with notifications while pages are
+ * removed: what was protected by the latter stays so, though a removal began when it
+ * was a write to the former.
+ */
+TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
+{
+	struct removal removal = { self->memfd, self->size, false };
+	struct race race = { .theirs = remove_pages, .data = &removal };
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	int async = open_uffd(ASYNC_FEATURES);
+	unsigned long violations = 0;
+
+	if (variant->hugetlb)
+		SKIP(return, "registration waits for the removal, which may drop what it protects");
+	ASSERT_GE(pagemap, 0);
+	if (async < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		unsigned long lost = 0;
+		int ret;
+
+		ASSERT_EQ(uffd_unregister(self->uffd, self->p, self->size), 0);
+		ASSERT_EQ(uffd_register(async, self->p, self->size, false, true, false), 0);
+		for (unsigned long i = 0; i < self->size; i += self->unit)
+			__atomic_store_n(self->p + i, 1, __ATOMIC_RELAXED);
+		ASSERT_EQ(protect(async, self->p, self->size, true), 0);
+		race_begin(&race);
+		ret = uffd_unregister(async, self->p, self->size) ?:
+		      uffd_register(self->uffd, self->p, self->size, false, true, false) ?:
+		      protect(self->uffd, self->p, self->size, true);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		for (unsigned long i = 0; i < self->size; i += self->unit)
+			lost += !(pagemap_get_entry(pagemap, self->p + i) & PM_UFFD_WP);
+		violations += !!lost;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, write-protection lost in %lu", race.rounds,
+	       race.overlaps, violations);
+	EXPECT_EQ(violations, 0) {
+		TH_LOG("write-protection lost in %lu rounds", violations);
+	}
+	close(pagemap);
+	close(async);
+	if (__test_passed(_metadata) && not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
+}
+
+/*
+ * A process that has @self->other tracked asynchronously, by a userfaultfd that is this
+ * process's as much: they share their files.  It puts that into @uffd, which is shared
+ * memory, -1 if it failed, and stops.
+ */
+static pid_t fork_tracked(FIXTURE_DATA(race) * self, int *uffd)
+{
+	/* takes a while to be torn down, and lies below, so that it is torn down before */
+	const unsigned long ballast = 4 * MB;
+	int status;
+	pid_t pid;
+	char *p;
+
+	*uffd = -1;
+	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	if (!pid) {
+		int fd = open_uffd(ASYNC_FEATURES);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (unsigned long i = 0; i < self->size; i += self->unit)
+			FORCE_READ(self->other[i]);
+		p = mmap(NULL, ballast, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p != MAP_FAILED && p < self->other && !madvise(p, ballast, MADV_NOHUGEPAGE) &&
+		    !uffd_register(fd, self->other, self->size, false, true, false) &&
+		    !protect(fd, self->other, self->size, true)) {
+			memset(p, 1, ballast);
+			*uffd = fd;
+		}
+		raise(SIGSTOP);
+		_exit(1);
+	}
+	if (pid > 0 && (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status)))
+		return -1;
+	return pid;
+}
+
+/* Wait until @pid, which was killed, has let its memory go; it takes longer to tear it down. */
+static bool wait_exiting(pid_t pid)
+{
+	unsigned long pages = 1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	while (pages) {
+		FILE *f = fopen(path, "r");
+		bool ok = f && fscanf(f, "%lu", &pages) == 1;
+
+		if (f)
+			fclose(f);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A userfaultfd is closed, and pages are removed from the file that it tracked, while
+ * the memory of the process is torn down: the removal must not ask what was freed.
+ * Only KASAN sees who does.
+ */
+TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
+{
+	struct removal removal = { self->memfd, self->size, false };
+	struct race race = { .began = now_ns() };
+	int *uffd = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int async = open_uffd(ASYNC_FEATURES);
+
+	ASSERT_NE(uffd, MAP_FAILED);
+	if (async < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	close(async);
+	while (race_on(&race)) {
+		pid_t pid, ended;
+		int status;
+
+		race.rounds++;
+		for (unsigned long i = 0; i < self->size; i += self->unit)
+			__atomic_store_n(self->other + i, 1, __ATOMIC_RELAXED);
+		pid = fork_tracked(self, uffd);
+		ASSERT_GT(pid, 0);
+		ASSERT_EQ(kill(pid, SIGKILL), 0);
+		ASSERT_GE(*uffd, 0);
+		ASSERT_TRUE(wait_exiting(pid));
+		/* closed before it has ended, or just then */
+		ended = waitpid(pid, &status, WNOHANG);
+		close(*uffd);
+		remove_pages(&removal);
+		race.overlaps += !ended;
+		if (!ended)
+			ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		ASSERT_TRUE(WIFSIGNALED(status));
+	}
+	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
+	if (not_raced(&race))
+		SKIP(return, "%s", not_raced(&race));
+}
+
+/*
  * Asynchronous tracking: what PAGEMAP_SCAN does not report as written since it was
  * write-protected is what it was.
  */
@@ -870,7 +1019,7 @@ FIXTURE_SETUP(async)
 	self->p = reserve(self->size);
 	ASSERT_NE(self->p, NULL);
 	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
-	self->uffd = open_uffd(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	self->uffd = open_uffd(ASYNC_FEATURES);
 	if (self->uffd < 0)
 		SKIP(pool_restore(&self->pool); return,
 		     "userfaultfd with WP_ASYNC: %s", strerror(errno));
