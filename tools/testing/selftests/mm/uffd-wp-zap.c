@@ -33,6 +33,9 @@
 #define KB 1024UL
 #define MB (1024 * KB)
 
+/* how many times close_exiting wants to have closed in time */
+#define CLOSINGS 20
+
 /* The hugetlb pool of one size, enlarged for a test. */
 struct pool {
 	unsigned long size, nr;
@@ -951,7 +954,8 @@ TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 	if (async < 0)
 		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
 	close(async);
-	while (race_on(&race)) {
+	/* A round takes long, and nearly all of them overlap. */
+	while ((getenv("ROUNDS") || race.overlaps < CLOSINGS) && race_on(&race)) {
 		pid_t pid, ended;
 		int status;
 
@@ -973,8 +977,8 @@ TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
 	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
-	if (not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	if (race.overlaps < CLOSINGS && !getenv("ROUNDS"))
+		SKIP(return, "only %lu of %lu rounds overlapped", race.overlaps, race.rounds);
 }
 
 /*
