@@ -59,6 +59,9 @@ check-guests: packages-check check-series
 check-lint: packages-check check-guests
 	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
+# Races that have rounds go on until they have had so many.
+ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
+
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
 	FLAVOUR=debug+kasan scripts/run x86_64
@@ -66,14 +69,15 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	FLAVOUR=debug+kasan scripts/mutants
 	FLAVOUR=debug+nr_cpus_2 scripts/mutants
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
-	FLAVOUR=debug+bbml3 TEST=hugetlb_vmemmap scripts/run arm64
-	FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
-	FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
-	FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
+	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+bbml3 TEST=hvo.2m scripts/run arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
 	FLAVOUR=debug+mte scripts/mutants
-	FLAVOUR=debug+numa TEST=hvo.2m scripts/run arm64
-	FLAVOUR=debug+kasan TEST=hvo.2m scripts/run arm64
-	APPEND=ROUNDS=100000 CASE_SECONDS=7200 TIMEOUT=7200 TEST=guard_install_collapse scripts/run x86_64 arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+numa TEST=hvo.2m scripts/run arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+kasan TEST=hvo.2m scripts/run arm64
+	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64
 	@scripts/times
 

@@ -117,6 +117,15 @@ fragments_of() {
 	done
 }
 
+# kernel_flavour FLAVOUR: that of the kernel: without the fragments that say something of the guest only.
+kernel_flavour() {
+	local fragments flavour
+	fragments=$(fragments_of "$1")
+	# shellcheck disable=SC2086
+	flavour=$({ grep -l '^CONFIG_' $fragments || :; } | sed 's,.*/,,' | paste -sd+)
+	echo "${flavour:-$1}"
+}
+
 # guest_of FLAVOUR: set what its fragments say of the guest, in lines such as "# guest: MEMORY=6144", unless
 # the caller's environment does; APPEND= adds to that.
 guest_of() {
@@ -129,8 +138,8 @@ guest_of() {
 		case $name in
 		'') ;;
 		APPEND) export APPEND="${APPEND:-} ${setting#*=}" ;;
-		MEMORY | SMP | MACHINE | CPU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
-		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, SMP, MACHINE, CPU, APPEND" ;;
+		MEMORY | HOTPLUG | SMP | MACHINE | CPU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
+		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, HOTPLUG, SMP, MACHINE, CPU, APPEND" ;;
 		esac
 	done <<<"$settings"
 }

@@ -9,14 +9,17 @@
  * one page cannot be optimized: nothing is freed, and all else holds.
  *
  * churn takes SECONDS or, with ROUNDS=n in the environment, until n folios have
- * been optimized and restored.
+ * been optimized and restored; and in any case until everybody who is to be
+ * there meanwhile has been, or PATIENCE is over.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/limits.h>
 #include <linux/mman.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +37,7 @@
 #define SYSCTL		"/proc/sys/vm/hugetlb_optimize_vmemmap"
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
 #define SECONDS		4
+#define PATIENCE	40
 #define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
@@ -340,36 +344,35 @@ TEST_F(hvo, content)
 }
 
 /* Copy to an optimized folio, page by page: for a child that writes, and to migrate. */
-TEST_F(hvo, copy)
+TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 {
-	unsigned long differ = 0;
+	unsigned long differ = 0, n = self->size / sizeof(n), *p;
 	int status, error;
-	char *p;
 	pid_t pid;
 
 	if (set_pool(self, 3) < 3)
 		SKIP(return, NO_MEMORY);
-	ASSERT_NE(NULL, p = map_folio(self, MAP_PRIVATE));
-	for (unsigned long i = 0; i < self->size; i++)
-		p[i] = i >> 8;
+	ASSERT_NE(NULL, p = (unsigned long *)map_folio(self, MAP_PRIVATE));
+	for (unsigned long i = 0; i < n; i++)
+		p[i] = i;
 
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		p[0]++;
-		for (unsigned long i = 1; i < self->size; i++)
-			differ += p[i] != (char)(i >> 8);
+		for (unsigned long i = 1; i < n; i++)
+			differ += p[i] != i;
 		_exit(!!differ);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status) TH_LOG("the child's copy");
 
 	/* Soft offline migrates the folio; what is left of it is given back below. */
-	error = madvise(p + self->size / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
+	error = madvise(p + n / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
 	if (error != EINVAL)
 		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
-	for (unsigned long i = 0; i < self->size; i++)
-		differ += p[i] != (char)(i >> 8);
+	for (unsigned long i = 0; i < n; i++)
+		differ += p[i] != i;
 	EXPECT_EQ(0, differ) TH_LOG("after the migration");
 
 	ASSERT_EQ(0, munmap(p, self->size));
@@ -478,45 +481,184 @@ static void *use_folios(void *arg)
 	return NULL;
 }
 
-/* Optimize and restore while others look at pages, move them and use folios. */
-TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
+/*
+ * Have folios soft-offlined: one is migrated to another of the pool and given
+ * up.  A page of each is lost, so only a few are.
+ */
+static void *soft_offline(void *arg)
+{
+	struct walker *w = arg;
+	unsigned long size = w->self->size;
+
+	while (!atomic_load(w->stop) && atomic_load(&w->turns) < w->self->nr / 8) {
+		char *p = map_folio(w->self, MAP_SHARED | MAP_POPULATE);
+
+		if (!p)
+			continue;
+		if (!madvise(p + size / 2, psize(), MADV_SOFT_OFFLINE))
+			atomic_fetch_add(&w->turns, 1);
+		munmap(p, size);
+	}
+	return NULL;
+}
+
+/* Are pages there to be soft-offlined?  Advice of no page says so. */
+static bool can_soft_offline(FIXTURE_DATA(hvo) * self)
+{
+	return self->nr >= 8 && !madvise(NULL, 0, MADV_SOFT_OFFLINE);
+}
+
+/*
+ * Let the pool grow and shrink: for SECONDS or until ROUNDS folios have been
+ * optimized and restored, and until all @walkers have had a turn.  If @full_for
+ * is one of them, it has a turn each time that the pool is full.
+ */
+static void churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
+		  struct walker *walkers, size_t nr, struct walker *full_for)
 {
 	const char *rounds = getenv("ROUNDS");
-	void *(*const walks[])(void *) = { walk_pfns, compact, use_folios };
-	struct walker walkers[ARRAY_SIZE(walks)] = {};
-	unsigned long folios = 0, cycles = 0, got;
-	atomic_bool stop = false;
-	time_t end = time(NULL) + SECONDS;
-
-	if (!set_pool(self, 1))
-		SKIP(return, NO_MEMORY);
-	for (size_t i = 0; i < ARRAY_SIZE(walks); i++) {
-		walkers[i].self = self;
-		walkers[i].stop = &stop;
-		ASSERT_EQ(0, pthread_create(&walkers[i].thread, NULL, walks[i], &walkers[i]));
-	}
+	unsigned long folios = 0, cycles = 0, taken = 0, there, turn, got, left;
+	time_t start = time(NULL), now;
 
 	do {
 		got = set_pool(self, self->nr);
+		if (full_for) {
+			turn = atomic_load(&full_for->turns);
+			while (atomic_load(&full_for->turns) == turn &&
+			       time(NULL) < start + PATIENCE)
+				sched_yield();
+		}
+		if (read_sysfs(self->pool, &left))
+			ksft_exit_fail_perror(self->pool);
 		folios += got;
+		taken += got > left ? got - left : 0;
 		folios -= set_pool(self, 0);
 		cycles++;
-	} while (rounds ? folios < strtoul(rounds, NULL, 10) : time(NULL) < end);
 
-	atomic_store(&stop, true);
-	for (size_t i = 0; i < ARRAY_SIZE(walks); i++)
-		ASSERT_EQ(0, pthread_join(walkers[i].thread, NULL));
+		there = 0;
+		for (size_t i = 0; i < nr; i++)
+			there += !!atomic_load(&walkers[i].turns);
+		now = time(NULL);
+	} while ((rounds ? folios < strtoul(rounds, NULL, 10) : now < start + SECONDS) ||
+		 (there < nr && now < start + PATIENCE));
+	TH_LOG("%lu folios in %lu cycles, %lu of them taken from the pool", folios, cycles,
+	       taken);
+}
 
-	TH_LOG("%lu folios in %lu cycles, %lu of them used", folios, cycles,
-	       atomic_load(&walkers[2].turns));
-	TH_LOG("meanwhile %lu looks at pages of hugetlb's, %lu compactions, %lu dumps",
+static void start_walkers(FIXTURE_DATA(hvo) * self, struct walker *walkers, size_t nr,
+			  void *(*const *walks)(void *), atomic_bool *stop)
+{
+	for (size_t i = 0; i < nr; i++) {
+		walkers[i].self = self;
+		walkers[i].stop = stop;
+		if (pthread_create(&walkers[i].thread, NULL, walks[i], &walkers[i]))
+			ksft_exit_fail_msg("no thread\n");
+	}
+}
+
+/* Whether all have had a turn. */
+static bool stop_walkers(struct walker *walkers, size_t nr, atomic_bool *stop)
+{
+	bool all = true;
+
+	atomic_store(stop, true);
+	for (size_t i = 0; i < nr; i++) {
+		pthread_join(walkers[i].thread, NULL);
+		all = all && atomic_load(&walkers[i].turns);
+	}
+	return all;
+}
+
+/* Optimize and restore while others look at pages, move them and use folios. */
+TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
+{
+	void *(*const walks[])(void *) = { walk_pfns, compact, use_folios, soft_offline };
+	struct walker walkers[ARRAY_SIZE(walks)] = {};
+	size_t nr = ARRAY_SIZE(walks);
+	atomic_bool stop = false;
+	bool all;
+
+	if (!set_pool(self, 1))
+		SKIP(return, NO_MEMORY);
+	if (!can_soft_offline(self))
+		nr--;
+	start_walkers(self, walkers, nr, walks, &stop);
+	churn(_metadata, self, walkers, nr, NULL);
+	all = stop_walkers(walkers, nr, &stop);
+
+	TH_LOG("%lu looks at pages of hugetlb's, %lu compactions, %lu dumps",
 	       atomic_load(&walkers[0].turns), atomic_load(&walkers[1].turns),
 	       atomic_load(&walkers[1].dumps));
+	TH_LOG("%lu folios used, %lu soft-offlined", atomic_load(&walkers[2].turns),
+	       atomic_load(&walkers[3].turns));
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(walks); i++)
-		if (!atomic_load(&walkers[i].turns) && __test_passed(_metadata))
-			SKIP(return, "not all of the others were there meanwhile");
+	if (!all && __test_passed(_metadata))
+		SKIP(return, "not all of the others were there meanwhile");
+}
+
+/* The memory blocks all of whose pages can be moved, so that it can be removed. */
+static bool movable_block(const char *block)
+{
+	char path[PATH_MAX], zones[64];
+
+	snprintf(path, sizeof(path), "%s/valid_zones", block);
+	return read_file(path, zones, sizeof(zones)) > 0 && !strncmp(zones, "Movable", 7);
+}
+
+/* Take memory blocks offline and online again, one after the other. */
+static void *offline_blocks(void *arg)
+{
+	struct walker *w = arg;
+	char path[PATH_MAX];
+	glob_t blocks;
+
+	if (glob("/sys/devices/system/memory/memory[0-9]*", 0, NULL, &blocks))
+		return NULL;
+	while (!atomic_load(w->stop)) {
+		for (size_t i = 0; i < blocks.gl_pathc && !atomic_load(w->stop); i++) {
+			if (!movable_block(blocks.gl_pathv[i]))
+				continue;
+			snprintf(path, sizeof(path), "%s/state", blocks.gl_pathv[i]);
+			if (try_write(path, "offline"))
+				continue;
+			atomic_fetch_add(&w->turns, 1);
+			if (try_write(path, "online_movable"))
+				ksft_exit_fail_perror(path);
+		}
+	}
+	globfree(&blocks);
+	return NULL;
+}
+
+/* Optimize and restore while the memory that folios are in goes offline. */
+TEST_F_TIMEOUT(hvo, offline, TIMEOUT)
+{
+	void *(*const walks[])(void *) = { offline_blocks };
+	struct walker walkers[ARRAY_SIZE(walks)] = {};
+	atomic_bool stop = false;
+	size_t movable = 0;
+	glob_t blocks;
+	bool all;
+
+	if (!glob("/sys/devices/system/memory/memory[0-9]*", 0, NULL, &blocks)) {
+		for (size_t i = 0; i < blocks.gl_pathc; i++)
+			movable += movable_block(blocks.gl_pathv[i]);
+		globfree(&blocks);
+	}
+	if (!movable)
+		SKIP(return, "no memory block is movable");
+	if (!set_pool(self, 1))
+		SKIP(return, NO_MEMORY);
+
+	start_walkers(self, walkers, ARRAY_SIZE(walks), walks, &stop);
+	churn(_metadata, self, walkers, ARRAY_SIZE(walks), &walkers[0]);
+	all = stop_walkers(walkers, ARRAY_SIZE(walks), &stop);
+	TH_LOG("%zu blocks, offline %lu times", movable, atomic_load(&walkers[0].turns));
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	if (!all && __test_passed(_metadata))
+		SKIP(return, "no memory block went offline");
 }
 
 /* Split folios in the pool to ones of 2 MiB: restored, and optimized again. */
