@@ -8,9 +8,8 @@
  * and nr_memmap_boot_pages of /proc/vmstat.  A folio whose struct pages fit in
  * one page cannot be optimized: nothing is freed, and all else holds.
  *
- * churn takes SECONDS or, with ROUNDS=n in the environment, until n folios have
- * been optimized and restored; and in any case until everybody who is to be
- * there meanwhile has been, or PATIENCE is over.
+ * churn and offline take SECONDS or, with ROUNDS=n in the environment, until n
+ * folios have been optimized and restored.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,6 +37,7 @@
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
 #define SECONDS		4
 #define PATIENCE	40
+#define STAY		1000
 #define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
@@ -405,13 +405,17 @@ static unsigned long first_pfn(void)
 	return first;
 }
 
-/* Read flags and counts of all pages; count the reads that saw hugetlb pages. */
+/*
+ * Read flags and counts of all pages; count the reads that saw hugetlb pages.
+ * Where there have been some is looked again, STAY times.
+ */
 static void *walk_pfns(void *arg)
 {
 	struct walker *w = arg;
 	static uint64_t buf[1 << 10];
 	const off_t start = first_pfn() * sizeof(*buf);
 	off_t offset = start;
+	unsigned int stay = 0;
 
 	while (!atomic_load(w->stop)) {
 		ssize_t len = pread(w->self->kpagecount, buf, sizeof(buf), offset);
@@ -422,13 +426,16 @@ static void *walk_pfns(void *arg)
 			offset = start;
 			continue;
 		}
-		offset += len;
 		for (size_t i = 0; i < len / sizeof(*buf); i++) {
 			if (buf[i] & KPF_HUGE) {
 				atomic_fetch_add(&w->turns, 1);
+				if (!stay)
+					stay = STAY;
 				break;
 			}
 		}
+		if (!stay || !--stay)
+			offset += len;
 	}
 	return NULL;
 }
@@ -508,39 +515,45 @@ static bool can_soft_offline(FIXTURE_DATA(hvo) * self)
 	return self->nr >= 8 && !madvise(NULL, 0, MADV_SOFT_OFFLINE);
 }
 
+/* How many of the walkers have had a turn. */
+static size_t walkers_there(const struct walker *walkers, size_t nr)
+{
+	size_t there = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		there += !!atomic_load(&walkers[i].turns);
+	return there;
+}
+
 /*
- * Let the pool grow and shrink: for SECONDS or until ROUNDS folios have been
- * optimized and restored, and until all @walkers have had a turn.  If @full_for
- * is one of them, it has a turn each time that the pool is full.
+ * Fill the pool and wait until all @walkers have had a turn, or PATIENCE is over.
+ * Then let it grow and shrink beside them, for SECONDS or until ROUNDS folios have
+ * been optimized and restored.  @each_time: the first walker has a turn whenever
+ * the pool is full.
  */
 static void churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
-		  struct walker *walkers, size_t nr, struct walker *full_for)
+		  struct walker *walkers, size_t nr, bool each_time)
 {
 	const char *rounds = getenv("ROUNDS");
-	unsigned long folios = 0, cycles = 0, taken = 0, there, turn, got, left;
-	time_t start = time(NULL), now;
+	unsigned long folios = 0, cycles = 0, taken = 0, turn, got, left;
+	time_t patience = time(NULL) + PATIENCE, end = 0;
 
 	do {
 		got = set_pool(self, self->nr);
-		if (full_for) {
-			turn = atomic_load(&full_for->turns);
-			while (atomic_load(&full_for->turns) == turn &&
-			       time(NULL) < start + PATIENCE)
-				sched_yield();
-		}
+		turn = atomic_load(&walkers[0].turns);
+		while ((walkers_there(walkers, nr) < nr ||
+			(each_time && atomic_load(&walkers[0].turns) == turn)) &&
+		       time(NULL) < patience)
+			sched_yield();
+		if (!end)
+			end = time(NULL) + SECONDS;
 		if (read_sysfs(self->pool, &left))
 			ksft_exit_fail_perror(self->pool);
 		folios += got;
 		taken += got > left ? got - left : 0;
 		folios -= set_pool(self, 0);
 		cycles++;
-
-		there = 0;
-		for (size_t i = 0; i < nr; i++)
-			there += !!atomic_load(&walkers[i].turns);
-		now = time(NULL);
-	} while ((rounds ? folios < strtoul(rounds, NULL, 10) : now < start + SECONDS) ||
-		 (there < nr && now < start + PATIENCE));
+	} while (rounds ? folios < strtoul(rounds, NULL, 10) : time(NULL) < end);
 	TH_LOG("%lu folios in %lu cycles, %lu of them taken from the pool", folios, cycles,
 	       taken);
 }
@@ -559,14 +572,10 @@ static void start_walkers(FIXTURE_DATA(hvo) * self, struct walker *walkers, size
 /* Whether all have had a turn. */
 static bool stop_walkers(struct walker *walkers, size_t nr, atomic_bool *stop)
 {
-	bool all = true;
-
 	atomic_store(stop, true);
-	for (size_t i = 0; i < nr; i++) {
+	for (size_t i = 0; i < nr; i++)
 		pthread_join(walkers[i].thread, NULL);
-		all = all && atomic_load(&walkers[i].turns);
-	}
-	return all;
+	return walkers_there(walkers, nr) == nr;
 }
 
 /* Optimize and restore while others look at pages, move them and use folios. */
@@ -583,7 +592,7 @@ TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
 	if (!can_soft_offline(self))
 		nr--;
 	start_walkers(self, walkers, nr, walks, &stop);
-	churn(_metadata, self, walkers, nr, NULL);
+	churn(_metadata, self, walkers, nr, false);
 	all = stop_walkers(walkers, nr, &stop);
 
 	TH_LOG("%lu looks at pages of hugetlb's, %lu compactions, %lu dumps",
@@ -652,7 +661,7 @@ TEST_F_TIMEOUT(hvo, offline, TIMEOUT)
 		SKIP(return, NO_MEMORY);
 
 	start_walkers(self, walkers, ARRAY_SIZE(walks), walks, &stop);
-	churn(_metadata, self, walkers, ARRAY_SIZE(walks), &walkers[0]);
+	churn(_metadata, self, walkers, ARRAY_SIZE(walks), true);
 	all = stop_walkers(walkers, ARRAY_SIZE(walks), &stop);
 	TH_LOG("%zu blocks, offline %lu times", movable, atomic_load(&walkers[0].turns));
 	EXPECT_EQ(0, set_pool(self, 0));
