@@ -37,7 +37,6 @@
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
 #define SECONDS		4
 #define PATIENCE	40
-#define STAY		1000
 #define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
@@ -405,17 +404,13 @@ static unsigned long first_pfn(void)
 	return first;
 }
 
-/*
- * Read flags and counts of all pages; count the reads that saw hugetlb pages.
- * Where there have been some is looked again, STAY times.
- */
+/* Read flags and counts of all pages; count the reads that saw hugetlb pages. */
 static void *walk_pfns(void *arg)
 {
 	struct walker *w = arg;
 	static uint64_t buf[1 << 10];
 	const off_t start = first_pfn() * sizeof(*buf);
 	off_t offset = start;
-	unsigned int stay = 0;
 
 	while (!atomic_load(w->stop)) {
 		ssize_t len = pread(w->self->kpagecount, buf, sizeof(buf), offset);
@@ -426,16 +421,13 @@ static void *walk_pfns(void *arg)
 			offset = start;
 			continue;
 		}
+		offset += len;
 		for (size_t i = 0; i < len / sizeof(*buf); i++) {
 			if (buf[i] & KPF_HUGE) {
 				atomic_fetch_add(&w->turns, 1);
-				if (!stay)
-					stay = STAY;
 				break;
 			}
 		}
-		if (!stay || !--stay)
-			offset += len;
 	}
 	return NULL;
 }
