@@ -694,14 +694,31 @@ TEST_F(hvo, demote)
 	expect_saved(_metadata, self, 0);
 }
 
+/* Ask for a pool of @nr folios, and let the @nth allocation fail: was there one? */
+static bool set_pool_failing(FIXTURE_DATA(hvo) * self, int fd, unsigned long nr,
+			     unsigned int nth)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%u", nth);
+	if (pwrite(fd, text, strlen(text), 0) <= 0)
+		ksft_exit_fail_perror("fail-nth");
+	snprintf(text, sizeof(text), "%lu", nr);
+	try_write(self->pool, text);
+	memset(text, 0, sizeof(text));
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || pwrite(fd, "0", 1, 0) != 1)
+		ksft_exit_fail_perror("fail-nth");
+	return !strtol(text, NULL, 10);
+}
+
 /*
  * Allocations fail in turn when the pool grows, and when it shrinks: nothing is
  * lost.  Those of folios themselves do not: fail_page_alloc leaves them alone.
+ * Where the vmemmap is mapped by PMDs, that of more and more folios is split.
  */
 TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 {
-	unsigned long failed[2] = {}, nr = 0;
-	char text[32], left[32] = "";
+	unsigned long failed[3] = {}, most;
 	int fd;
 
 	if (!self->saved)
@@ -715,27 +732,29 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 
 	for (int restore = 0; restore < 2; restore++) {
 		for (unsigned int nth = 1; ; nth++) {
-			nr = set_pool(self, restore ? 4 : 0);
-			ASSERT_EQ(restore ? 4 : 0, nr);
+			bool one;
 
-			snprintf(text, sizeof(text), "%u", nth);
-			ASSERT_LT(0, pwrite(fd, text, strlen(text), 0));
-			snprintf(left, sizeof(left), "%d", restore ? 0 : 4);
-			try_write(self->pool, left);
-			memset(left, 0, sizeof(left));
-			ASSERT_LT(0, pread(fd, left, sizeof(left) - 1, 0));
-			ASSERT_LT(0, pwrite(fd, "0", 1, 0));
+			ASSERT_EQ(restore ? 4 : 0, set_pool(self, restore ? 4 : 0));
+			one = set_pool_failing(self, fd, restore ? 0 : 4, nth);
 
 			/* What could not be restored is surplus. */
 			set_pool(self, 4);
 			ASSERT_EQ(0, set_pool(self, 0));
 			expect_saved(_metadata, self, 0);
-			if (strtol(left, NULL, 10))
+			if (!one)
 				break;
 			failed[restore]++;
 		}
 	}
-	TH_LOG("%lu allocations failed to grow the pool, %lu to shrink it", failed[0], failed[1]);
+
+	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 2 / self->size;
+	for (unsigned long nr = self->nr; nr < most; nr += self->nr)
+		failed[2] += set_pool_failing(self, fd, nr, 1);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+
+	TH_LOG("%lu allocations failed to grow the pool, %lu to shrink it, %lu to grow it further",
+	       failed[0], failed[1], failed[2]);
 	EXPECT_LT(0, failed[1]);
 	close(fd);
 }
