@@ -74,7 +74,6 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	$(call ROUNDS,10000) FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
-	FLAVOUR=debug+mte scripts/mutants
 	$(call ROUNDS,10000) FLAVOUR=debug+kasan+numa TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64
