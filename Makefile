@@ -59,14 +59,14 @@ check-guests: packages-check check-series
 check-lint: packages-check check-guests
 	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
-# Races that have rounds go on until they have had so many.
+# Races that have rounds go on until they have had so many. The last two want QEMU 10, which Debian 12 has not.
 ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
 
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
-	FLAVOUR=debug+kasan scripts/run x86_64
+	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
 	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
-	FLAVOUR=debug+kasan scripts/mutants
+	FLAVOUR=debug+kasan+rcu_strict scripts/mutants
 	FLAVOUR=debug+nr_cpus_2 scripts/mutants
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
 	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
@@ -77,6 +77,8 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	$(call ROUNDS,10000) FLAVOUR=debug+kasan+numa TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
 	scripts/bench x86_64 arm64
+	$(call ROUNDS,10000) FLAVOUR=debug+mte+kasan_hw_tags TEST=hvo.2m scripts/run arm64
+	FLAVOUR=debug+mte+kasan_hw_tags scripts/mutants
 	@scripts/times
 
 tree:		## out/linux: the base and one commit per patch

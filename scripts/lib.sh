@@ -138,8 +138,8 @@ guest_of() {
 		case $name in
 		'') ;;
 		APPEND) export APPEND="${APPEND:-} ${setting#*=}" ;;
-		MEMORY | HOTPLUG | SMP | MACHINE | CPU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
-		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, HOTPLUG, SMP, MACHINE, CPU, APPEND" ;;
+		MEMORY | HOTPLUG | SMP | MACHINE | CPU | QEMU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
+		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, HOTPLUG, SMP, MACHINE, CPU, QEMU, APPEND" ;;
 		esac
 	done <<<"$settings"
 }
