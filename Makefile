@@ -59,9 +59,10 @@ check-guests: packages-check check-series
 check-lint: packages-check check-guests
 	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
-# Races that have rounds go on until they have had so many. The last two want QEMU 10, which Debian 12 has not.
+# Races that have rounds go on until they have had so many.
 ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
 
+# The last two stages want QEMU 10, which Debian 12 has not: what went before has been printed by then.
 evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
 	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
