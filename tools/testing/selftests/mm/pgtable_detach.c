@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "race_util.h"
@@ -278,6 +279,73 @@ TEST_F(shmem, poison_retract)
 	poison_collapse(_metadata, self, self->private);
 }
 
+/* The userfaultfd of a child, as the event says that its parent's has read; or -1. */
+static void *child_uffd(void *data)
+{
+	struct pollfd uffd_poll = { .fd = *(int *)data, .events = POLLIN };
+	int *fd = data, uffd = *fd;
+	struct uffd_msg msg;
+
+	*fd = -1;
+	if (poll(&uffd_poll, 1, -1) == 1 &&
+	    read(uffd, &msg, sizeof(msg)) == sizeof(msg) && msg.event == UFFD_EVENT_FORK)
+		*fd = msg.arg.fork.ufd;
+	return NULL;
+}
+
+/* What a child has of a poisoned page is poisoned, and stays so, too. */
+TEST_F(shmem, poison_fork_retract)
+{
+	enum { KEPT, NOT_COPIED, NOT_COLLAPSED, NOT_READABLE, LOST };
+	char *poisoned = self->shared + 100 * self->page_size, byte = 0;
+	struct uffdio_poison poison = {
+		.range = { (unsigned long)poisoned, self->page_size },
+	};
+	int go[2], fd, status;
+	pthread_t thread;
+	pid_t pid;
+
+	/* write-protection, for fork() to copy page tables */
+	self->uffd = open_uffd(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON |
+			       UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			       UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with POISON, EVENT_FORK, and WP and MINOR of shmem: %s",
+		     strerror(errno));
+	if (!split_folio(self))
+		SKIP(return, "the large folio was not split");
+	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, true, true), 0);
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_POISON, &poison), 0);
+	ASSERT_EQ(pipe(go), 0);
+
+	fd = self->uffd;
+	ASSERT_EQ(pthread_create(&thread, NULL, child_uffd, &fd), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (read(go[0], &byte, 1) != 1 || read_signal(poisoned) != SIGBUS)
+			_exit(NOT_COPIED);
+		if (madvise(self->private, self->pmd_size, MADV_COLLAPSE) ||
+		    !check_huge_shmem(self->private, self->pmd_size, 1, self->pmd_size))
+			_exit(NOT_COLLAPSED);
+		if (read_signal(poisoned + self->page_size))
+			_exit(NOT_READABLE);
+		_exit(read_signal(poisoned) == SIGBUS ? KEPT : LOST);
+	}
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(uffd_unregister(fd, self->shared, self->pmd_size), 0);
+	close(fd);
+	ASSERT_EQ(write(go[1], &byte, 1), 1);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(WIFEXITED(status));
+	ASSERT_NE(WEXITSTATUS(status), LOST) {
+		TH_LOG("poison lost: stale data can be read");
+	}
+	ASSERT_EQ(WEXITSTATUS(status), KEPT);
+}
+
 /*
  * MADV_DONTNEED of all that a page table maps frees the table, and so does
  * MADV_COLLAPSE: only one of them may.
@@ -394,6 +462,72 @@ TEST_F_TIMEOUT(shmem, fault_retract, RACE_TIMEOUT)
 	EXPECT_GT(collapsed, 0);
 	if (__test_passed(_metadata) && not_raced(&race))
 		SKIP(return, "%s", not_raced(&race));
+}
+
+FIXTURE(file)
+{
+	unsigned long page_size, pmd_size;
+	int fd;
+	/* pmd_size of the same pages of fd, at multiples of pmd_size */
+	char *mapping, *other;
+};
+
+/* A file on a disk, in the current directory. */
+FIXTURE_SETUP(file)
+{
+	ASSERT_EQ(catch_faults(), 0);
+	self->page_size = psize();
+	self->pmd_size = read_pmd_pagesize();
+	if (!self->pmd_size)
+		SKIP(return, "the kernel has no transparent huge pages");
+	self->fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	if (self->fd < 0)
+		SKIP(return, "O_TMPFILE in the current directory: %s", strerror(errno));
+	ASSERT_EQ(ftruncate(self->fd, self->pmd_size), 0);
+	self->mapping = reserve(self->pmd_size);
+	self->other = reserve(self->pmd_size);
+	ASSERT_NE(self->mapping, NULL);
+	ASSERT_NE(self->other, NULL);
+	ASSERT_TRUE(map_memfd(self->mapping, self->pmd_size, self->fd, MAP_SHARED));
+	ASSERT_TRUE(map_memfd(self->other, self->pmd_size, self->fd, MAP_SHARED));
+	memset(self->mapping, 0x5a, self->pmd_size);
+	ASSERT_EQ(fsync(self->fd), 0);
+}
+
+FIXTURE_TEARDOWN(file)
+{
+	close(self->fd);
+}
+
+/*
+ * A page whose memory fails while it is dirty: what was written is lost, and
+ * reading it where it was mapped raises SIGBUS and does not give the file's older
+ * data, also when the page cache is collapsed by another mapping.
+ */
+TEST_F(file, hwpoison_retract)
+{
+	unsigned long offset = 100 * self->page_size;
+	char *poisoned = self->mapping + offset, byte;
+
+	if (geteuid())
+		SKIP(return, "MADV_HWPOISON is root's");
+	*poisoned = 0x5b;
+	if (!hwpoison(poisoned, self->page_size))
+		SKIP(return, "MADV_HWPOISON of a file's page: %s", strerror(errno));
+	ASSERT_EQ(read_signal(poisoned), SIGBUS);
+	/* tells of the error once; all other pages are clean then */
+	fsync(self->fd);
+	if (pread(self->fd, &byte, 1, offset) != 1 || byte != 0x5a)
+		SKIP(return, "the file system keeps the page: %s", strerror(errno));
+
+	if (madvise(self->other, self->pmd_size, MADV_COLLAPSE))
+		SKIP(return, "MADV_COLLAPSE of a file: %s", strerror(errno));
+	ASSERT_TRUE(check_huge_file(self->other, self->pmd_size, 1, self->pmd_size));
+
+	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
+	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
+		TH_LOG("hwpoison lost: stale data can be read");
+	}
 }
 
 FIXTURE(anon)

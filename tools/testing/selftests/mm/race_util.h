@@ -68,7 +68,21 @@ static inline int write_signal(char *p)
 	return signal;
 }
 
-/* Let read_signal() and write_signal() see what is raised. */
+/* Poison the page at @p; it may be told by SIGBUS.  False if that cannot be done. */
+static inline bool hwpoison(char *p, unsigned long size)
+{
+	bool poisoned = true;
+
+	if (!sigsetjmp(jump, 1)) {
+		jump_set = 1;
+		poisoned = !madvise(p, size, MADV_HWPOISON) || errno == EBUSY ||
+			   errno == EHWPOISON;
+	}
+	jump_set = 0;
+	return poisoned;
+}
+
+/* Let read_signal() and write_signal() see what is raised, and hwpoison() go on. */
 static inline int catch_faults(void)
 {
 	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };

@@ -612,20 +612,6 @@ TEST_F(wp, guard_truncate)
 		ASSERT_EQ(read_signal(self->p + i * self->unit), 0);
 }
 
-/* Poison the page at @p; it may be told by SIGBUS.  False if that cannot be done. */
-static bool poison(char *p, unsigned long size)
-{
-	bool poisoned = true;
-
-	if (!sigsetjmp(jump, 1)) {
-		jump_set = 1;
-		poisoned = !madvise(p, size, MADV_HWPOISON) || errno == EBUSY ||
-			   errno == EHWPOISON;
-	}
-	jump_set = 0;
-	return poisoned;
-}
-
 /*
  * One page of a large folio is poisoned, the folio cannot be split, and somebody
  * touches that page: the others, and what guards them elsewhere, stay as they are.
@@ -651,7 +637,7 @@ TEST_F(wp, hwpoison)
 	ASSERT_EQ(vmsplice(fds[1], &iov, 1, 0), 1);
 	pfn = pagemap_get_pfn(self->pagemap, poisoned);
 	healthy = pagemap_get_pfn(self->pagemap, self->p);
-	if (!poison(poisoned, self->unit))
+	if (!hwpoison(poisoned, self->unit))
 		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
 	kpageflags = open("/proc/kpageflags", O_RDONLY);
 	ASSERT_GE(kpageflags, 0);
@@ -1354,7 +1340,7 @@ static bool install_poison(char *p, unsigned long size)
 
 static bool install_hwpoison(char *p, unsigned long size)
 {
-	return poison(p, psize());
+	return hwpoison(p, psize());
 }
 
 TEST_F(cow, poison_marker)
