@@ -282,13 +282,13 @@ TEST_F(shmem, poison_retract)
 /* The userfaultfd of a child, as the event says that its parent's has read; or -1. */
 static void *child_uffd(void *data)
 {
-	struct pollfd uffd_poll = { .fd = *(int *)data, .events = POLLIN };
-	int *fd = data, uffd = *fd;
+	int *fd = data;
+	struct pollfd uffd = { .fd = *fd, .events = POLLIN };
 	struct uffd_msg msg;
 
 	*fd = -1;
-	if (poll(&uffd_poll, 1, -1) == 1 &&
-	    read(uffd, &msg, sizeof(msg)) == sizeof(msg) && msg.event == UFFD_EVENT_FORK)
+	if (poll(&uffd, 1, -1) == 1 &&
+	    read(uffd.fd, &msg, sizeof(msg)) == sizeof(msg) && msg.event == UFFD_EVENT_FORK)
 		*fd = msg.arg.fork.ufd;
 	return NULL;
 }
