@@ -229,8 +229,11 @@ static bool trace_read(struct sections *sections)
 	return true;
 }
 
-/* A section with interrupts disabled covers at most 512 pages, whatever was asked for. */
-TEST_F(range, irqs_off)
+/*
+ * A section with interrupts disabled covers at most 512 pages, whatever was asked for.
+ * 1 GiB is mapped page by page for it, which can take longer than a test usually has.
+ */
+TEST_F_TIMEOUT(range, irqs_off, 120)
 {
 	static const unsigned int nrs[] = { 512, 1024, 1536, 4096, 262144 };
 	struct sections sections;
