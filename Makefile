@@ -2,16 +2,18 @@
 # The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
 #
 #   ARCH=x86_64|arm64  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
+#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  OUT=/path  CACHE=/path  JOBS=..
 
 ARCH ?= x86_64
-export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR
 
 SHELL := bash
 O := $(if $(OUT),$(OUT),out)
 ifneq ($(words $(O)),1)
 $(error OUT='$(OUT)' has a space in it, which the kernel's make cannot have)
 endif
-export STAGE_TIMES := $(abspath $(O))/times
+override O := $(abspath $(O))
+export STAGE_TIMES := $(O)/times
 
 .PHONY: run check evidence tree export patches apply boot kselftest mutants bench post help clean distclean \
 	check-arch packages-run packages-check check-scripts check-series check-lint check-guests
@@ -38,6 +40,11 @@ run: check-arch packages-run	## build base and series, boot them, run the series
 check evidence: override TOPIC :=
 check evidence: override TEST :=
 check evidence: override MUTANT :=
+check evidence: override FLAVOUR :=
+check evidence: override APPEND :=
+check evidence: override TIMEOUT :=
+check evidence: override CASE_SECONDS :=
+check evidence: override SPLATS :=
 
 check: check-arch packages-check check-scripts check-series check-lint check-guests	## everything that must hold before a change lands
 	@scripts/times
@@ -71,6 +78,9 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	FLAVOUR=debug+nr_cpus_2 scripts/mutants
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
 	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
+	FLAVOUR=debug+hvo_off TEST=not_asked scripts/run arm64
+	FLAVOUR=debug+hvo_cold TEST=2m.fault scripts/run x86_64 arm64
+	$(call ROUNDS,10000) SMP=4 MEMORY=4096 TEST=hvo.2m.churn scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+bbml3 TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
@@ -94,26 +104,34 @@ patches:	## complete mails in out/patches/
 apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or nothing
 	scripts/apply
 
-boot: check-arch packages-run	## [VARIANT=base|series]: a shell in the guest
+boot: check-arch packages-run	## [VARIANT=base|series] [FLAVOUR=..]: a shell in the guest
 	scripts/boot $(ARCH)
 
 kselftest: check-arch packages-run	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
 	scripts/kselftest $(ARCH)
 	@scripts/times
 
-mutants: check-arch packages-run	## every mutant must be caught by the case it names
+packages-guests:
+	scripts/packages run arm64
+
+mutants: check-arch packages-guests	## [MUTANT=..] [FLAVOUR=..]: every mutant must be caught by the case it names, on both architectures
 	scripts/mutants
 	@scripts/times
 
-bench: check-arch packages-run	## base against series in guest instructions
-	scripts/bench $(ARCH)
+bench: check-arch packages-run	## base against series in guest instructions; ARCH=arm64 is compared with x86_64
+	scripts/bench x86_64 $(filter arm64,$(ARCH))
 	@scripts/times
 
 post:		## TOPIC=..: numbered mails in out/post/, never sent
 	scripts/post
 
+# OUT= may be a folder that has other things.
+made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || { echo "make: $(O) is not a folder that make tree has made; remove it yourself" >&2; exit 1; }
+
 clean:		## remove what was built; keep out/linux
+	$(made_here)
 	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/patches $(O)/post $(O)/times
 
 distclean:	## remove out/, also commits in out/linux that were not exported
+	$(made_here)
 	rm -rf $(O)

@@ -10,7 +10,7 @@ export LC_ALL=C
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-OUT=${OUT:-$TOP/out}
+OUT=$(realpath -ms "${OUT:-$TOP/out}")
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linux-mm-series}
 export LINUX=$OUT/linux
 JOBS=${JOBS:-$(($(nproc) + 1))}
@@ -42,16 +42,16 @@ tools() {
 	for tool; do
 		command -v "$tool" >/dev/null || missing+=("$tool")
 	done
-	[ ${#missing[@]} -eq 0 ] || die "missing ${missing[*]}; run scripts/packages as root"
+	[ ${#missing[@]} -eq 0 ] || die "missing ${missing[*]}; run 'scripts/packages run arm64 check' as root"
 }
 
-# need_disk MIB: die unless $OUT's file system has that much free.
+# need_disk MIB [OUT|CACHE]: die unless the file system of $OUT, or $CACHE, has that much free.
 need_disk() {
-	local free
-	mkdir -p "$OUT"
-	free=$(df -Pm "$OUT" | awk 'NR == 2 { print $4 }')
+	local free name=${2:-OUT}
+	mkdir -p "${!name}"
+	free=$(df -Pm "${!name}" | awk 'NR == 2 { print $4 }')
 	[ "$free" -ge "$1" ] ||
-		die "$OUT has $free MiB free and $1 MiB are needed; free some space or set OUT="
+		die "${!name} has $free MiB free and $1 MiB are needed; free some space or set $name="
 }
 
 # stage NAME COMMAND...: run COMMAND with its output in $OUT/log/NAME.log; show that it goes on,
@@ -127,7 +127,8 @@ kernel_flavour() {
 }
 
 # guest_of FLAVOUR: set what its fragments say of the guest, in lines such as "# guest: MEMORY=6144", unless
-# the caller's environment does; APPEND= adds to that.
+# the caller's environment does; APPEND= adds to that. HUGETLB is what the kernel's command line says of
+# hugetlb.
 guest_of() {
 	local fragments settings setting name
 	fragments=$(fragments_of "$1")
@@ -138,10 +139,11 @@ guest_of() {
 		case $name in
 		'') ;;
 		APPEND) export APPEND="${APPEND:-} ${setting#*=}" ;;
-		MEMORY | HOTPLUG | SMP | MACHINE | CPU | QEMU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
-		*) die "flavour $1: unknown setting '$setting'; a guest has MEMORY, HOTPLUG, SMP, MACHINE, CPU, QEMU, APPEND" ;;
+		HUGETLB | MEMORY | HOTPLUG | SMP | MACHINE | CPU | QEMU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
+		*) die "flavour $1: unknown setting '$setting'; a guest has HUGETLB, MEMORY, HOTPLUG, SMP, MACHINE, CPU, QEMU, APPEND" ;;
 		esac
 	done <<<"$settings"
+	HUGETLB=${HUGETLB:-hugepages=16 hugetlb_free_vmemmap=on}
 }
 
 # switch_source COMMIT: out/src, the folder that kernels are built from, at that commit. The caller holds

@@ -32,7 +32,7 @@ parse_line() {
 commit_mail() {
 	local repo=$1 parent=$2 mail=$3 work
 	shift 3
-	work=$(mktemp -d)
+	work=$(mktemp -d) || { printf '%s' "${mail##*/}: no folder in ${TMPDIR:-/tmp}"; return 1; }
 	if commit_mail_in "$work" "$repo" "$parent" "$mail" "$@" 2>"$work/errors"; then
 		rm -rf "$work"
 		return 0
@@ -61,7 +61,7 @@ commit_mail_in() (
 	git -C "$repo" read-tree "$parent" || exit 1
 	if grep -qE '^(diff |--- |@@ )' "$work/patch"; then
 		plain_git -C "$repo" apply --cached --whitespace=nowarn "$work/patch" 2>"$work/why" ||
-			refuse "does not apply ($(sed -n '1s/^error: //p' "$work/why"))"
+			refuse "does not apply ($(sed -n '1s/^[a-z]*: //p' "$work/why"))"
 		# git ignores what a hunk has beyond the lines that it counts
 		tree=$(git -C "$repo" write-tree) && git -C "$repo" read-tree "$parent" || exit 1
 		plain_git -C "$repo" apply --cached --recount --whitespace=nowarn "$work/patch" 2>/dev/null &&

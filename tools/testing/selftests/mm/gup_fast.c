@@ -240,6 +240,7 @@ TEST_F_TIMEOUT(range, irqs_off, 120)
 	int cpus[2];
 
 	/* any CPU will do */
+	cpus[0] = 0;
 	two_cpus(cpus);
 	pin_to(cpus[0]);
 	self->size = 262144UL * psize();
@@ -266,6 +267,7 @@ TEST_F_TIMEOUT(range, irqs_off, 120)
 
 		if (!trace_start()) {
 			trace_stop();
+			ASSERT_TRUE(__test_passed(_metadata));
 			SKIP(return, "no events preemptirq:irq_disable and irq_enable");
 		}
 		ret = ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg);

@@ -9,7 +9,9 @@
  * one page cannot be optimized: nothing is freed, and all else holds.
  *
  * churn and offline take SECONDS or, with ROUNDS=n in the environment, until n
- * folios have been optimized and restored.
+ * folios have been optimized and restored.  With COLD=1 there, the caller says that
+ * no folio has been optimized since the kernel booted: the first one allocates what
+ * all of them share, and fault wants to see that fail.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -35,6 +38,8 @@
 
 #define SYSCTL		"/proc/sys/vm/hugetlb_optimize_vmemmap"
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
+#define INJECT		"/sys/kernel/debug/fail_function/"
+#define DIFFERS		"vmemmap_page_differs"
 #define SECONDS		4
 #define PATIENCE	40
 #define TIMEOUT		3600
@@ -247,8 +252,9 @@ TEST_F(hvo, saved)
 
 	for (int i = 0; i < 4; i++) {
 		nr = set_pool(self, self->nr);
-		if (!nr)
+		if (!nr && __test_passed(_metadata))
 			SKIP(return, NO_MEMORY);
+		ASSERT_LT(0, nr);
 		expect_saved(_metadata, self, nr);
 
 		nr = set_pool(self, nr / 2);
@@ -275,14 +281,78 @@ TEST_F(hvo, off)
 	expect_saved(_metadata, self, 0);
 }
 
-static char *map_folio(FIXTURE_DATA(hvo) * self, int flags)
+static char *map_folio(FIXTURE_DATA(hvo) * self, int prot, int flags)
 {
 	int shift = __builtin_ctzl(self->size);
-	char *p = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+	char *p = mmap(NULL, self->size, PROT_READ | PROT_WRITE | prot,
 		       MAP_ANONYMOUS | MAP_HUGETLB | flags | shift << MAP_HUGE_SHIFT, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
+
+#if defined(__aarch64__)
+#define MTE_GRANULE	16
+#ifndef HWCAP2_MTE
+#define HWCAP2_MTE	BIT_ULL(18)
+#endif
+#ifndef PROT_MTE
+#define PROT_MTE	0x20
+#endif
+
+/* PROT_MTE where there is MTE. */
+static int prot_tags(void)
+{
+	return getauxval(AT_HWCAP2) & HWCAP2_MTE ? PROT_MTE : 0;
+}
+
+/* The tag of the granule @i that is to be set: another one for each neighbour, never 0. */
+static unsigned long tag_of(unsigned long i)
+{
+	return 1 + i % 15;
+}
+
+/* Give each granule of memory mapped by PROT_MTE its tag. */
+static void set_tags(void *p, unsigned long size)
+{
+	for (unsigned long i = 0; i < size / MTE_GRANULE; i++) {
+		unsigned long addr = (unsigned long)p + i * MTE_GRANULE;
+
+		asm volatile(".arch armv8.5-a+memtag\n"
+			     "stg	%0, [%0]"
+			     : : "r"(addr | tag_of(i) << 56) : "memory");
+	}
+}
+
+/* How many granules do not have it. */
+static unsigned long wrong_tags(void *p, unsigned long size)
+{
+	unsigned long wrong = 0;
+
+	for (unsigned long i = 0; i < size / MTE_GRANULE; i++) {
+		unsigned long addr = (unsigned long)p + i * MTE_GRANULE, tagged = addr;
+
+		asm volatile(".arch armv8.5-a+memtag\n"
+			     "ldg	%0, [%1]"
+			     : "+r"(tagged) : "r"(addr) : "memory");
+		wrong += tagged >> 56 != tag_of(i);
+	}
+	return wrong;
+}
+#else
+static int prot_tags(void)
+{
+	return 0;
+}
+
+static void set_tags(void *p, unsigned long size)
+{
+}
+
+static unsigned long wrong_tags(void *p, unsigned long size)
+{
+	return 0;
+}
+#endif
 
 /* Flags and counts of a mapped folio's pages, as user space sees them. */
 static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
@@ -298,6 +368,7 @@ static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
 TEST_F(hvo, content)
 {
 	unsigned long n = self->size / psize(), pfn, differ = 0, wrong = 0, left = 0;
+	unsigned long n_folios;
 	const uint64_t tail = KPF_HUGE | KPF_COMPOUND_TAIL;
 	uint64_t *flags[2], *counts[2];
 	char *p;
@@ -307,9 +378,11 @@ TEST_F(hvo, content)
 		ASSERT_NE(NULL, counts[hvo] = calloc(n, 8));
 
 		set_hvo(hvo);
-		if (!set_pool(self, 1))
+		n_folios = set_pool(self, 1);
+		if (!n_folios && __test_passed(_metadata))
 			SKIP(return, NO_MEMORY);
-		ASSERT_NE(NULL, p = map_folio(self, MAP_PRIVATE));
+		ASSERT_EQ(1, n_folios);
+		ASSERT_NE(NULL, p = map_folio(self, 0, MAP_PRIVATE));
 		memset(p, 1, self->size);
 		pfn = pagemap_get_pfn(self->pagemap, p);
 		ASSERT_NE(-1UL, pfn);
@@ -342,18 +415,23 @@ TEST_F(hvo, content)
 	}
 }
 
-/* Copy to an optimized folio, page by page: for a child that writes, and to migrate. */
+/*
+ * Copy to an optimized folio, page by page: for a child that writes, and to migrate.
+ * With MTE, tags are copied, too.
+ */
 TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 {
-	unsigned long differ = 0, n = self->size / sizeof(n), *p;
-	int status, error;
+	unsigned long differ = 0, tags = 0, n = self->size / sizeof(n), *p;
+	int status, error, prot = prot_tags();
 	pid_t pid;
 
 	if (set_pool(self, 3) < 3)
 		SKIP(return, NO_MEMORY);
-	ASSERT_NE(NULL, p = (unsigned long *)map_folio(self, MAP_PRIVATE));
+	ASSERT_NE(NULL, p = (unsigned long *)map_folio(self, prot, MAP_PRIVATE));
 	for (unsigned long i = 0; i < n; i++)
 		p[i] = i;
+	if (prot)
+		set_tags(p, self->size);
 
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -361,7 +439,9 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 		p[0]++;
 		for (unsigned long i = 1; i < n; i++)
 			differ += p[i] != i;
-		_exit(!!differ);
+		if (prot)
+			tags = wrong_tags(p, self->size);
+		_exit((differ ? 1 : 0) | (tags ? 2 : 0));
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status) TH_LOG("the child's copy");
@@ -373,6 +453,11 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 	for (unsigned long i = 0; i < n; i++)
 		differ += p[i] != i;
 	EXPECT_EQ(0, differ) TH_LOG("after the migration");
+	if (prot) {
+		EXPECT_EQ(0, wrong_tags(p, self->size))
+			TH_LOG("tags after the migration");
+	}
+	TH_LOG("%s tags", prot ? "with" : "without");
 
 	ASSERT_EQ(0, munmap(p, self->size));
 	EXPECT_EQ(0, set_pool(self, 0));
@@ -384,9 +469,12 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 struct walker {
 	FIXTURE_DATA(hvo) * self;
 	atomic_bool *stop;
-	atomic_ulong turns, dumps;
+	atomic_ulong turns, dumps, wrong;
 	pthread_t thread;
 };
+
+/* How often churn() has filled the pool. */
+static atomic_ulong cycles;
 
 /* The first page frame that a zone spans. */
 static unsigned long first_pfn(void)
@@ -432,6 +520,15 @@ static void *walk_pfns(void *arg)
 	return NULL;
 }
 
+/* A file that has the kernel's page tables, or -1. */
+static int open_page_tables(void)
+{
+	int fd = open("/sys/kernel/debug/kernel_page_tables", O_RDONLY | O_CLOEXEC);
+
+	return fd >= 0 ? fd : open("/sys/kernel/debug/page_tables/kernel",
+				   O_RDONLY | O_CLOEXEC);
+}
+
 /* Compact memory, and dump the kernel's page tables if it lets us. */
 static void *compact(void *arg)
 {
@@ -439,7 +536,7 @@ static void *compact(void *arg)
 	static char buf[1 << 16];
 
 	while (!atomic_load(w->stop)) {
-		int fd = open("/sys/kernel/debug/kernel_page_tables", O_RDONLY | O_CLOEXEC);
+		int fd = open_page_tables();
 
 		try_write("/proc/sys/vm/compact_memory", "1");
 		if (fd >= 0) {
@@ -453,17 +550,35 @@ static void *compact(void *arg)
 	return NULL;
 }
 
-/* Take folios from the pool when there are any, and have pages of theirs pinned. */
+/* How many pages of a folio mapped at @p do not look like a hugetlb folio's. */
+static unsigned long wrong_pages(FIXTURE_DATA(hvo) * self, char *p, uint64_t *flags,
+				 uint64_t *counts)
+{
+	const uint64_t head = KPF_HUGE | KPF_COMPOUND_HEAD, tail = KPF_HUGE | KPF_COMPOUND_TAIL;
+	unsigned long pfn = pagemap_get_pfn(self->pagemap, p), wrong = 0;
+
+	if (!read_pages(self, pfn, flags, counts))
+		return -1UL;
+	for (unsigned long i = 0; i < self->size / psize(); i++)
+		wrong += (flags[i] & (head | tail)) != (i ? tail : head) || counts[i] != 1;
+	return wrong;
+}
+
+/*
+ * Take folios from the pool when there are any, look at their pages, and have pages
+ * of theirs pinned.
+ */
 static void *use_folios(void *arg)
 {
 	struct walker *w = arg;
 	unsigned long size = w->self->size;
+	uint64_t *flags = calloc(size / psize(), 8), *counts = calloc(size / psize(), 8);
 	int fds[2];
 
-	if (pipe2(fds, O_CLOEXEC))
+	if (!flags || !counts || pipe2(fds, O_CLOEXEC))
 		return NULL;
 	while (!atomic_load(w->stop)) {
-		char *p = map_folio(w->self, MAP_SHARED | MAP_POPULATE);
+		char *p = map_folio(w->self, 0, MAP_SHARED | MAP_POPULATE);
 		struct iovec iov;
 		char byte;
 
@@ -471,18 +586,21 @@ static void *use_folios(void *arg)
 			continue;
 		iov = (struct iovec) { p + size / 2, 1 };
 		p[size / 2] = 1;
+		atomic_fetch_add(&w->wrong, wrong_pages(w->self, p, flags, counts));
 		if (vmsplice(fds[1], &iov, 1, 0) == 1 && read(fds[0], &byte, 1) == 1)
 			atomic_fetch_add(&w->turns, 1);
 		munmap(p, size);
 	}
 	close(fds[0]);
 	close(fds[1]);
+	free(flags);
+	free(counts);
 	return NULL;
 }
 
 /*
  * Have folios soft-offlined: one is migrated to another of the pool and given
- * up.  A page of each is lost, so only a few are.
+ * up.  A page of each is lost, so only a few are: in the cycles 1, 2, 4, 8 ...
  */
 static void *soft_offline(void *arg)
 {
@@ -490,8 +608,13 @@ static void *soft_offline(void *arg)
 	unsigned long size = w->self->size;
 
 	while (!atomic_load(w->stop) && atomic_load(&w->turns) < w->self->nr / 8) {
-		char *p = map_folio(w->self, MAP_SHARED | MAP_POPULATE);
+		char *p;
 
+		if (atomic_load(&cycles) < 1UL << atomic_load(&w->turns)) {
+			sched_yield();
+			continue;
+		}
+		p = map_folio(w->self, 0, MAP_SHARED | MAP_POPULATE);
 		if (!p)
 			continue;
 		if (!madvise(p + size / 2, psize(), MADV_SOFT_OFFLINE))
@@ -518,20 +641,37 @@ static size_t walkers_there(const struct walker *walkers, size_t nr)
 }
 
 /*
+ * How many folios are optimized by now, of a size of which they can be; of others,
+ * how many there are.
+ */
+static unsigned long optimized(FIXTURE_DATA(hvo) * self, unsigned long nr)
+{
+	unsigned long pages = memmap_pages();
+
+	if (!self->saved)
+		return nr;
+	return pages < self->before ? (self->before - pages) / self->saved : 0;
+}
+
+/*
  * Fill the pool and wait until all @walkers have had a turn, or PATIENCE is over.
  * Then let it grow and shrink beside them, for SECONDS or until ROUNDS folios have
- * been optimized and restored.  @each_time: the first walker has a turn whenever
- * the pool is full.  How many folios the walkers took from the pool.
+ * been optimized and restored, as many as have saved pages of the memmap and given
+ * them back.  @each_time: the first walker has a turn whenever the pool is full.
+ * How many folios the walkers took from the pool.
  */
 static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
 			   struct walker *walkers, size_t nr, bool each_time)
 {
 	const char *rounds = getenv("ROUNDS");
-	unsigned long folios = 0, cycles = 0, taken = 0, turn, got, left;
+	unsigned long folios = 0, seen = 0, taken = 0, turn, got, full, left;
 	time_t patience = time(NULL) + PATIENCE, end = 0;
 
+	atomic_store(&cycles, 0);
 	do {
 		got = set_pool(self, self->nr);
+		full = optimized(self, got);
+		atomic_fetch_add(&cycles, 1);
 		turn = atomic_load(&walkers[0].turns);
 		while ((walkers_there(walkers, nr) < nr ||
 			(each_time && atomic_load(&walkers[0].turns) == turn)) &&
@@ -541,13 +681,20 @@ static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) 
 			end = time(NULL) + SECONDS;
 		if (read_sysfs(self->pool, &left))
 			ksft_exit_fail_perror(self->pool);
-		folios += got;
 		taken += got > left ? got - left : 0;
-		folios -= set_pool(self, 0);
-		cycles++;
+		/* what the walkers use, and so does not go, is counted another time */
+		left = set_pool(self, 0);
+		left = optimized(self, left);
+		seen += got;
+		folios += full > left ? full - left : 0;
+		/* else it would take for ever to have had ROUNDS of them */
+		EXPECT_LT(0, full) {
+			TH_LOG("of %lu folios none was optimized", got);
+			break;
+		}
 	} while (rounds ? folios < strtoul(rounds, NULL, 10) : time(NULL) < end);
-	TH_LOG("%lu folios in %lu cycles, %lu of them taken from the pool", folios, cycles,
-	       taken);
+	TH_LOG("%lu of %lu folios optimized and restored in %lu cycles, %lu of them taken from the pool",
+	       folios, seen, atomic_load(&cycles), taken);
 	return taken;
 }
 
@@ -578,6 +725,7 @@ TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
 	struct walker walkers[ARRAY_SIZE(walks)] = {};
 	size_t nr = ARRAY_SIZE(walks);
 	atomic_bool stop = false;
+	int page_tables;
 	bool all;
 
 	if (!set_pool(self, 1))
@@ -591,8 +739,16 @@ TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
 	TH_LOG("%lu looks at pages of hugetlb's, %lu compactions, %lu dumps",
 	       atomic_load(&walkers[0].turns), atomic_load(&walkers[1].turns),
 	       atomic_load(&walkers[1].dumps));
-	TH_LOG("%lu folios used, %lu soft-offlined", atomic_load(&walkers[2].turns),
-	       atomic_load(&walkers[3].turns));
+	TH_LOG("%lu folios used, %lu soft-offlined%s", atomic_load(&walkers[2].turns),
+	       atomic_load(&walkers[3].turns),
+	       nr < ARRAY_SIZE(walks) ? ": cannot be, or too few are in the pool" : "");
+	EXPECT_EQ(0, atomic_load(&walkers[2].wrong))
+		TH_LOG("pages of folios in use that do not look like hugetlb's");
+	page_tables = open_page_tables();
+	if (page_tables >= 0) {
+		EXPECT_LT(0, atomic_load(&walkers[1].dumps)) TH_LOG("dumps of page tables");
+		close(page_tables);
+	}
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 	if (!all && __test_passed(_metadata))
@@ -753,16 +909,127 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 		}
 	}
 
+	/* Of what each of them allocates the first, and then the second, third, fourth. */
 	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 2 / self->size;
-	for (unsigned long nr = self->nr; nr < most; nr += self->nr)
-		failed[2] += set_pool_failing(self, fd, nr, 1);
+	for (unsigned long nr = self->nr, nth = 1; nr < most; nr += self->nr, nth++)
+		failed[2] += set_pool_failing(self, fd, nr, (nth - 1) % 4 + 1);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 
 	TH_LOG("%lu allocations failed to grow the pool, %lu to shrink it, %lu to grow it further",
 	       failed[0], failed[1], failed[2]);
 	EXPECT_LT(0, failed[1]);
+	if (getenv("COLD")) {
+		EXPECT_LT(0, failed[0])
+			TH_LOG("of what all folios share");
+	}
 	close(fd);
 }
+
+/*
+ * Where folios are remapped in stages, the pages of some are said to differ from the
+ * shared one: they stay as they were, and all others are optimized.
+ */
+TEST_F(hvo, refused)
+{
+	/* fewer than one a folio: each page that is said to differ is of another one */
+	unsigned long every = self->saved + self->saved / 2, nr, refused;
+	char text[32];
+
+	if (!self->saved)
+		SKIP(return, "folios of this size are not optimized");
+	nr = set_pool(self, self->nr);
+	if (!nr)
+		SKIP(return, NO_MEMORY);
+	ASSERT_EQ(0, set_pool(self, 0));
+	if (try_write(INJECT "inject", DIFFERS))
+		SKIP(return, "needs CONFIG_FAIL_FUNCTION, and an architecture that remaps in stages");
+	/* where in an interval the count is, is not known */
+	refused = nr * self->saved / every;
+	refused -= !!refused;
+	snprintf(text, sizeof(text), "%lu", every);
+	EXPECT_EQ(0, try_write(INJECT "interval", text));
+	snprintf(text, sizeof(text), "%lu", refused);
+	EXPECT_EQ(0, try_write(INJECT "times", text));
+	EXPECT_EQ(0, try_write(INJECT "verbose", "0"));
+	EXPECT_EQ(0, try_write(INJECT DIFFERS "/retval", "1"));
+	EXPECT_EQ(0, try_write(INJECT "probability", "100"));
+	EXPECT_EQ(nr, set_pool(self, nr));
+	EXPECT_EQ(0, try_write(INJECT "probability", "0"));
+	EXPECT_EQ(0, try_write(INJECT "inject", "!" DIFFERS));
+
+	TH_LOG("%lu of %lu folios refused", refused, nr);
+	EXPECT_LT(0, refused);
+	expect_saved(_metadata, self, nr - refused);
+
+	/* Nothing of those that were refused is left, nor does it hinder another time. */
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	nr = set_pool(self, self->nr);
+	expect_saved(_metadata, self, nr);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+}
+
+#if defined(__aarch64__)
+/* How often the kernel has said, since it booted, that it cannot split the vmemmap. */
+static unsigned long said_too_late(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	unsigned long n = 0;
+	char line[8192];
+	ssize_t len;
+
+	if (fd < 0)
+		ksft_exit_fail_perror("/dev/kmsg");
+	while ((len = read(fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+		if (len <= 0)
+			continue;
+		line[len] = 0;
+		n += !!strstr(line, "that these CPUs cannot split");
+	}
+	close(fd);
+	return n;
+}
+
+/*
+ * HVO was not asked for when the kernel booted, and is now.  With pages of 4 KiB and
+ * without BBM level 3 that is too late: nothing is saved, and the kernel says why, once.
+ */
+TEST(not_asked)
+{
+	unsigned long before, during, old;
+	const unsigned long nr = 4;
+	char cmdline[4096];
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	if (psize() != 4096)
+		SKIP(return, "the vmemmap is always mapped by pages");
+	ASSERT_LT(0, read_file("/proc/cmdline", cmdline, sizeof(cmdline)));
+	if (strstr(cmdline, "hugetlb_free_vmemmap="))
+		SKIP(return, "asked for when the kernel booted");
+	ASSERT_EQ(0, access(SYSCTL, F_OK)) TH_LOG("HVO is there");
+
+	hugetlb_save_settings();
+	old = read_num(SYSCTL);
+	hugetlb_set_nr_pages(MB(2), 0);
+	before = memmap_pages();
+	EXPECT_EQ(0, said_too_late());
+	set_hvo(true);
+	for (int i = 0; i < 2; i++) {
+		hugetlb_set_nr_pages(MB(2), nr);
+		EXPECT_EQ(nr, hugetlb_nr_pages(MB(2)));
+		during = memmap_pages();
+		hugetlb_set_nr_pages(MB(2), 0);
+	}
+	write_num(SYSCTL, old);
+	TH_LOG("%lu pages saved by %lu folios", before - during, nr);
+	EXPECT_EQ(before == during, said_too_late())
+		TH_LOG("lines that say why nothing is saved");
+	EXPECT_EQ(before, memmap_pages());
+	hugetlb_restore_settings();
+}
+#endif
 
 TEST_HARNESS_MAIN

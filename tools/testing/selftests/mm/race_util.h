@@ -7,7 +7,7 @@
  * calls overlapped in time.  They take SECONDS each, or longer if fewer than
  * OVERLAPS of the rounds have overlapped by then: a race that did not take place
  * proves nothing, and is a skip.  With ROUNDS=n in the environment they go on
- * until that many rounds have overlapped.
+ * until that many rounds have overlapped, OVERLAPS at the least.
  */
 #ifndef __RACE_UTIL_H__
 #define __RACE_UTIL_H__
@@ -189,14 +189,22 @@ static inline bool race_start(struct race *r)
 	return true;
 }
 
+/* ROUNDS of the environment; 0 if it is no number above that. */
+static inline unsigned long race_rounds(void)
+{
+	const char *rounds = getenv("ROUNDS");
+
+	return rounds ? strtoul(rounds, NULL, 10) : 0;
+}
+
 /* Is there time for another round? */
 static inline bool race_on(struct race *r)
 {
-	const char *rounds = getenv("ROUNDS");
+	unsigned long rounds = race_rounds();
 	unsigned long long seconds = (now_ns() - r->began) / 1000000000;
 
 	if (rounds)
-		return r->overlaps < strtoul(rounds, NULL, 10);
+		return r->overlaps < (rounds < OVERLAPS ? OVERLAPS : rounds);
 	return seconds < (r->overlaps < OVERLAPS ? MAX_SECONDS : SECONDS);
 }
 
@@ -205,7 +213,7 @@ static inline const char *not_raced(struct race *r)
 {
 	static char reason[80];
 
-	if (r->overlaps >= OVERLAPS || getenv("ROUNDS"))
+	if (r->overlaps >= OVERLAPS)
 		return NULL;
 	snprintf(reason, sizeof(reason), "only %lu of %lu rounds overlapped", r->overlaps,
 		 r->rounds);

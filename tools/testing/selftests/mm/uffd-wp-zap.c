@@ -941,7 +941,7 @@ TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
 	close(async);
 	/* A round takes long, and nearly all of them overlap. */
-	while ((getenv("ROUNDS") || race.overlaps < CLOSINGS) && race_on(&race)) {
+	while ((race_rounds() || race.overlaps < CLOSINGS) && race_on(&race)) {
 		pid_t pid, ended;
 		int status;
 
@@ -963,7 +963,7 @@ TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
 	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
-	if (race.overlaps < CLOSINGS && !getenv("ROUNDS"))
+	if (race.overlaps < CLOSINGS)
 		SKIP(return, "only %lu of %lu rounds overlapped", race.overlaps, race.rounds);
 }
 
