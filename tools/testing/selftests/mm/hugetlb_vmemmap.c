@@ -911,10 +911,9 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 		}
 	}
 
-	/* Of what each of them allocates the first, and then the second, third, fourth. */
 	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 2 / self->size;
-	for (unsigned long nr = self->nr, nth = 1; nr < most; nr += self->nr, nth++)
-		failed[2] += set_pool_failing(self, fd, nr, (nth - 1) % 4 + 1);
+	for (unsigned long nr = self->nr; nr < most; nr += self->nr)
+		failed[2] += set_pool_failing(self, fd, nr, 1);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 
@@ -925,6 +924,9 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 		EXPECT_LT(0, failed[0])
 			TH_LOG("of what all folios share");
 	}
+#if defined(__x86_64__)
+	EXPECT_LT(0, failed[0]) TH_LOG("of pages of heads");
+#endif
 	close(fd);
 }
 
