@@ -51,12 +51,12 @@ check: check-arch packages-check check-scripts check-series check-lint check-gue
 
 check-scripts: packages-check
 	shellcheck $(filter-out scripts/report,$(wildcard scripts/* tests/*)) guest/init .ci/run
-	@. scripts/lib.sh && stage tree scripts/tree
+	. scripts/lib.sh && stage tree scripts/tree
 	tests/run
 
 check-series: packages-check check-scripts
 	tests/roundtrip
-	@. scripts/lib.sh && stage checkpatch scripts/lint checkpatch
+	. scripts/lib.sh && stage checkpatch scripts/lint checkpatch
 
 # Guests first: lint uses their builds' configuration and dependencies.
 check-guests: packages-check check-series
@@ -64,7 +64,7 @@ check-guests: packages-check check-series
 	scripts/mutants
 
 check-lint: packages-check check-guests
-	@. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
+	. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
 
 # Races that have rounds go on until they have had so many.
 ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200

@@ -159,22 +159,33 @@ static void set_hvo(bool on)
 }
 
 #if defined(__aarch64__)
+/* Was HVO asked for when the kernel booted? */
+static bool asked_at_boot(void)
+{
+	static const char name[] = "hugetlb_free_vmemmap=";
+	char cmdline[4096], *value;
+
+	if (read_file("/proc/cmdline", cmdline, sizeof(cmdline)) <= 0)
+		ksft_exit_fail_perror("/proc/cmdline");
+	value = strstr(cmdline, name);
+	return value && !strchr("0nNfF", value[sizeof(name) - 1]) &&
+	       strncasecmp(value + sizeof(name) - 1, "of", 2);
+}
+
 /*
  * Without BBM level 3, folios cannot be optimized if that was not asked for when
  * the kernel booted.  Is that so?
  */
 static bool too_late(FIXTURE_DATA(hvo) * self)
 {
-	char cmdline[4096];
-	bool saves;
+	unsigned long nr, saved;
 
-	if (psize() != 4096 || !self->saved ||
-	    read_file("/proc/cmdline", cmdline, sizeof(cmdline)) <= 0 ||
-	    strstr(cmdline, "hugetlb_free_vmemmap="))
+	if (psize() != 4096 || !self->saved || asked_at_boot())
 		return false;
-	saves = set_pool(self, 1) && self->before != memmap_pages();
+	nr = set_pool(self, 1);
+	saved = self->before - memmap_pages();
 	set_pool(self, 0);
-	return !saves;
+	return nr && !saved;
 }
 #else
 static bool too_late(FIXTURE_DATA(hvo) * self)
@@ -450,7 +461,7 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 
 	/* Soft offline migrates the folio; what is left of it is given back below. */
 	error = madvise(p + n / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
-	if (error != EINVAL)
+	if (error != EINVAL && error != EOPNOTSUPP)
 		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
 	for (unsigned long i = 0; i < n; i++)
 		differ += p[i] != i;
@@ -464,8 +475,8 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 	ASSERT_EQ(0, munmap(p, self->size));
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
-	if (error == EINVAL && __test_passed(_metadata))
-		SKIP(return, "not migrated, that needs CONFIG_MEMORY_FAILURE");
+	if (error && __test_passed(_metadata))
+		SKIP(return, "needs CONFIG_MEMORY_FAILURE, and soft offline enabled");
 }
 
 struct walker {
@@ -690,12 +701,16 @@ static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) 
 		left = set_pool(self, 0);
 		left = optimized(self, left);
 		seen += got;
-		folios += full > left ? full - left : 0;
-		idle = full ? 0 : idle + 1;
+		if (full > left) {
+			folios += full - left;
+			idle = 0;
+		} else {
+			idle++;
+		}
 	} while (rounds ? folios < strtoul(rounds, NULL, 10) && idle < IDLE : time(NULL) < end);
 	EXPECT_LT(idle, IDLE) TH_LOG("none was optimized, again and again");
 	EXPECT_LT(0, folios);
-	TH_LOG("%lu of %lu folios optimized and restored in %lu cycles, %lu of them taken from the pool",
+	TH_LOG("%lu of %lu folios optimized and restored in %lu cycles, %lu taken by others",
 	       folios, seen, atomic_load(&cycles), taken);
 	return taken;
 }
@@ -934,7 +949,7 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
  * Where folios are remapped in stages, the pages of some are said to differ from the
  * shared one: they stay as they were, and all others are optimized.
  */
-TEST_F(hvo, refused)
+TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
 {
 	/* fewer than one a folio: each page that is said to differ is of another one */
 	unsigned long every = self->saved + self->saved / 2, nr, refused;
@@ -946,11 +961,15 @@ TEST_F(hvo, refused)
 	if (!nr)
 		SKIP(return, NO_MEMORY);
 	ASSERT_EQ(0, set_pool(self, 0));
-	if (try_write(INJECT "inject", DIFFERS))
-		SKIP(return, "needs CONFIG_FAIL_FUNCTION, and an architecture that remaps in stages");
 	/* where in an interval the count is, is not known */
 	refused = nr * self->saved / every;
-	refused -= !!refused;
+	if (refused < 2)
+		SKIP(return, "too few folios");
+	refused--;
+	/* one that was interrupted may have left it */
+	try_write(INJECT "inject", "!" DIFFERS);
+	if (try_write(INJECT "inject", DIFFERS))
+		SKIP(return, "needs CONFIG_FAIL_FUNCTION, and remapping in stages");
 	snprintf(text, sizeof(text), "%lu", every);
 	EXPECT_EQ(0, try_write(INJECT "interval", text));
 	snprintf(text, sizeof(text), "%lu", refused);
@@ -963,7 +982,6 @@ TEST_F(hvo, refused)
 	EXPECT_EQ(0, try_write(INJECT "inject", "!" DIFFERS));
 
 	TH_LOG("%lu of %lu folios refused", refused, nr);
-	EXPECT_LT(0, refused);
 	expect_saved(_metadata, self, nr - refused);
 
 	/* Nothing of those that were refused is left, nor does it hinder another time. */
@@ -991,6 +1009,8 @@ TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
 	nr = set_pool(self, 4);
 	if (!nr)
 		SKIP(return, NO_MEMORY);
+	if (self->size > MB(2))
+		SKIP(return, "would lose too much memory");
 	if (!can_soft_offline(self))
 		SKIP(return, "soft offline needs CONFIG_MEMORY_FAILURE, and memory");
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/surplus_hugepages",
@@ -1042,16 +1062,14 @@ static unsigned long said_too_late(void)
  */
 TEST(not_asked)
 {
-	unsigned long before, during, old;
+	unsigned long before, during, old, said;
 	const unsigned long nr = 4;
-	char cmdline[4096];
 
 	if (geteuid())
 		SKIP(return, "needs root");
 	if (psize() != 4096)
 		SKIP(return, "the vmemmap is always mapped by pages");
-	ASSERT_LT(0, read_file("/proc/cmdline", cmdline, sizeof(cmdline)));
-	if (strstr(cmdline, "hugetlb_free_vmemmap="))
+	if (asked_at_boot())
 		SKIP(return, "asked for when the kernel booted");
 	ASSERT_EQ(0, access(SYSCTL, F_OK)) TH_LOG("HVO is there");
 
@@ -1059,7 +1077,9 @@ TEST(not_asked)
 	old = read_num(SYSCTL);
 	hugetlb_set_nr_pages(MB(2), 0);
 	before = memmap_pages();
-	EXPECT_EQ(0, said_too_late());
+	/* by a test before this one */
+	said = said_too_late();
+	EXPECT_LE(said, 1);
 	set_hvo(true);
 	for (int i = 0; i < 2; i++) {
 		hugetlb_set_nr_pages(MB(2), nr);
@@ -1069,7 +1089,7 @@ TEST(not_asked)
 	}
 	write_num(SYSCTL, old);
 	TH_LOG("%lu pages saved by %lu folios", before - during, nr);
-	EXPECT_EQ(before == during, said_too_late())
+	EXPECT_EQ(before == during || said, said_too_late())
 		TH_LOG("lines that say why nothing is saved");
 	EXPECT_EQ(before, memmap_pages());
 	hugetlb_restore_settings();
