@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <linux/limits.h>
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <pthread.h>
 #include <sched.h>
@@ -27,6 +28,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -639,6 +641,34 @@ static void *soft_offline(void *arg)
 	return NULL;
 }
 
+#define NODE1	"/sys/devices/system/node/node1"
+
+/* Have folios migrated between the nodes 0 and 1, to and fro. */
+static void *move_nodes(void *arg)
+{
+	struct walker *w = arg;
+	unsigned long size = w->self->size;
+
+	while (!atomic_load(w->stop)) {
+		char *p = map_folio(w->self, 0, MAP_SHARED | MAP_POPULATE);
+		void *page = p;
+		int status;
+
+		if (!p)
+			continue;
+		for (int i = 0; i < 4; i++) {
+			int node = i % 2;
+
+			status = -1;
+			if (!syscall(__NR_move_pages, 0, 1, &page, &node, &status,
+				     MPOL_MF_MOVE) && status == node)
+				atomic_fetch_add(&w->turns, 1);
+		}
+		munmap(p, size);
+	}
+	return NULL;
+}
+
 /* Are pages there to be soft-offlined?  Advice of no page says so. */
 static bool can_soft_offline(FIXTURE_DATA(hvo) * self)
 {
@@ -994,12 +1024,13 @@ TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
 }
 
 /*
- * The pool shrinks and grows while folios of it are soft-offlined, and so migrated:
- * then it is empty, and can be filled.
+ * The pool shrinks and grows while folios of it are migrated, between two nodes, or
+ * else by soft offline: then it is empty, and can be filled.
  */
 TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
 {
-	void *(*const walks[])(void *) = { soft_offline };
+	const bool nodes = !access(NODE1, F_OK);
+	void *(*const walks[])(void *) = { nodes ? move_nodes : soft_offline };
 	struct walker walkers[ARRAY_SIZE(walks)] = { { .often = true } };
 	unsigned long surplus = 0, resized = 0, nr;
 	time_t end = time(NULL) + PATIENCE;
@@ -1009,9 +1040,9 @@ TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
 	nr = set_pool(self, 4);
 	if (!nr)
 		SKIP(return, NO_MEMORY);
-	if (self->size > MB(2))
+	if (!nodes && self->size > MB(2))
 		SKIP(return, "would lose too much memory");
-	if (!can_soft_offline(self))
+	if (!nodes && !can_soft_offline(self))
 		SKIP(return, "soft offline needs CONFIG_MEMORY_FAILURE, and memory");
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/surplus_hugepages",
 		 self->size >> 10);
@@ -1022,8 +1053,8 @@ TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
 		resized++;
 	}
 	stop_walkers(walkers, 1, &stop);
-	TH_LOG("%lu folios migrated, the pool resized %lu times",
-	       atomic_load(&walkers[0].turns), resized);
+	TH_LOG("%lu folios migrated %s, the pool resized %lu times",
+	       atomic_load(&walkers[0].turns), nodes ? "between nodes" : "on their node", resized);
 
 	EXPECT_EQ(0, set_pool(self, 0));
 	ASSERT_EQ(0, read_sysfs(path, &surplus));
