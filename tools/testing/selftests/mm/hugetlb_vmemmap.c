@@ -45,7 +45,7 @@
 #define SECONDS		4
 #define PATIENCE	40
 #define IDLE		1000
-#define MIGRATIONS	100
+#define MIGRATIONS	50
 #define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
