@@ -380,7 +380,7 @@ static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
 }
 
 /* Struct pages tell the same with and without HVO, and nothing of hugetlb afterwards. */
-TEST_F(hvo, content)
+TEST_F_TIMEOUT(hvo, content, TIMEOUT)
 {
 	unsigned long n = self->size / psize(), pfn, differ = 0, wrong = 0, left = 0;
 	unsigned long n_folios;
