@@ -79,7 +79,7 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
 	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
 	FLAVOUR=debug+hvo_off TEST=not_asked scripts/run arm64
-	FLAVOUR=debug+hvo_cold TEST=2m.fault scripts/run x86_64 arm64
+	FLAVOUR=debug+hvo_cold TEST=2m.fault scripts/run arm64
 	$(call ROUNDS,10000) SMP=4 MEMORY=4096 TEST=hvo.2m.churn scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+bbml3 TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
