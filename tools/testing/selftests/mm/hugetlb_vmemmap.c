@@ -46,6 +46,7 @@
 #define PATIENCE	40
 #define IDLE		1000
 #define MIGRATIONS	50
+#define SHRINKS		20
 #define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
@@ -1021,6 +1022,69 @@ TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
 	expect_saved(_metadata, self, nr);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
+}
+
+struct user {
+	FIXTURE_DATA(hvo) * self;
+	char *p;			/* a folio's */
+	unsigned long full;		/* the folios that there were */
+	atomic_bool ready, shrinking;
+	bool met;
+	pthread_t thread;
+};
+
+/* Give the folio back as soon as the pool has become smaller. */
+static void *unmap_when_smaller(void *arg)
+{
+	struct user *u = arg;
+	unsigned long nr;
+	bool smaller;
+
+	atomic_store(&u->ready, true);
+	do {
+		if (read_sysfs(u->self->pool, &nr))
+			ksft_exit_fail_perror(u->self->pool);
+		smaller = nr < u->full;
+	} while (!smaller && atomic_load(&u->shrinking));
+	munmap(u->p, u->self->size);
+	u->met = smaller && atomic_load(&u->shrinking);
+	return NULL;
+}
+
+/* A folio in use is given back while the pool shrinks: it does not stay. */
+TEST_F_TIMEOUT(hvo, shrink, TIMEOUT)
+{
+	unsigned long attempts = 0, met = 0, stayed = 0;
+	time_t end = time(NULL) + PATIENCE;
+
+	while (met < SHRINKS && time(NULL) < end) {
+		struct user u = { .self = self, .shrinking = true };
+
+		u.full = set_pool(self, self->nr);
+		if (u.full < 2 && __test_passed(_metadata))
+			SKIP(return, NO_MEMORY);
+		u.p = map_folio(self, 0, MAP_PRIVATE | MAP_POPULATE);
+		ASSERT_NE(NULL, u.p);
+		ASSERT_EQ(0, pthread_create(&u.thread, NULL, unmap_when_smaller, &u));
+		while (!atomic_load(&u.ready))
+			sched_yield();
+		set_pool(self, 0);
+		atomic_store(&u.shrinking, false);
+		pthread_join(u.thread, NULL);
+
+		attempts++;
+		met += u.met;
+		stayed += !!set_pool(self, 0);
+	}
+	TH_LOG("%lu attempts, in %lu a folio was given back while the pool shrank", attempts, met);
+	EXPECT_EQ(0, stayed) TH_LOG("folios that stay");
+
+	/* One that did is not lost: it is the pool's if that grows. */
+	set_pool(self, self->nr);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	if (met < SHRINKS && __test_passed(_metadata))
+		SKIP(return, "too few were given back while the pool shrank");
 }
 
 /*
