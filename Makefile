@@ -47,6 +47,11 @@ check evidence repeat: override CASE_SECONDS :=
 check evidence repeat: override SPLATS :=
 check evidence repeat: override MEMORY :=
 check evidence repeat: override SMP :=
+check evidence repeat: override HOTPLUG :=
+check evidence repeat: override MACHINE :=
+check evidence repeat: override CPU :=
+check evidence repeat: override HUGETLB :=
+check evidence repeat: override DRY :=
 
 # The results of check, each in out/result/NAME. An earlier run's do not count.
 LINTS := compare arm mips vma_tests git_am
