@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
 #
-#   ARCH=x86_64|arm64  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
-#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  OUT=/path  CACHE=/path  JOBS=..
+#   ARCH=(a file of guest/arch)  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
+#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
 
 ARCH ?= x86_64
-export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N FORCE DRY GDB
 
 SHELL := bash
 O := $(if $(OUT),$(OUT),out)
@@ -15,62 +15,71 @@ endif
 override O := $(abspath $(O))
 export STAGE_TIMES := $(O)/times
 
-.PHONY: run check evidence tree export patches apply boot kselftest mutants bench post help clean distclean \
-	check-arch packages-run packages-check check-scripts check-series check-lint check-guests
+# Those whose guests are QEMU's, and all, UML last.
+QEMU_ARCHS := $(sort $(notdir $(shell grep -l '^QEMU=' guest/arch/*)))
+ARCHS := $(QEMU_ARCHS) $(filter-out $(QEMU_ARCHS),$(notdir $(wildcard guest/arch/*)))
+
+.NOTPARALLEL:
+.PHONY: run check evidence tree export patches apply boot kselftest mutants bench repeat report post help clean \
+	distclean start check-total
 
 help:		## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 20
 
-check-arch:
-	@case '$(ARCH)' in x86_64|arm64) ;; *) \
-		echo "make: unknown ARCH '$(ARCH)'; choose x86_64 or arm64" >&2; exit 1;; esac
+start:
+	@case ' $(QEMU_ARCHS) ' in *' $(ARCH) '*) ;; *) \
+		echo "make: unknown ARCH '$(ARCH)'; choose one of: $(QEMU_ARCHS)" >&2; exit 1;; esac
 	@mkdir -p $(O) && : >$(STAGE_TIMES)
 
-packages-run:
-	scripts/packages run $(if $(filter arm64,$(ARCH)),arm64)
-
-packages-check:
-	scripts/packages run arm64 check
-
-run: check-arch packages-run	## build base and series, boot them, run the series' tests on both, print the table
+run: start	## build base and series, boot them, run the series' tests on both, print the table
+	scripts/packages $(ARCH) um
 	scripts/run $(ARCH) um
 	@scripts/times
 
 # Everything, whatever the environment says.
-check evidence: override TOPIC :=
-check evidence: override TEST :=
-check evidence: override MUTANT :=
-check evidence: override FLAVOUR :=
-check evidence: override APPEND :=
-check evidence: override TIMEOUT :=
-check evidence: override CASE_SECONDS :=
-check evidence: override SPLATS :=
+check evidence repeat: override TOPIC :=
+check evidence repeat: override TEST :=
+check evidence repeat: override MUTANT :=
+check evidence repeat: override FLAVOUR :=
+check evidence repeat: override APPEND :=
+check evidence repeat: override TIMEOUT :=
+check evidence repeat: override CASE_SECONDS :=
+check evidence repeat: override SPLATS :=
+check evidence repeat: override MEMORY :=
+check evidence repeat: override SMP :=
+check evidence repeat: override HOTPLUG :=
+check evidence repeat: override MACHINE :=
+check evidence repeat: override CPU :=
+check evidence repeat: override HUGETLB :=
+check evidence repeat: override DRY :=
 
-check: check-arch packages-check check-scripts check-series check-lint check-guests	## everything that must hold before a change lands
+# The results of check, each in out/result/NAME. An earlier run's do not count.
+LINTS := compare arm mips vma_tests git_am
+CHECKS := tests roundtrip checkpatch debug mutants-debug $(LINTS:%=lint-%)
+
+# Guests before lint, which uses the configuration and dependencies of their builds.
+check: start	## everything that must hold before a change lands
+	scripts/packages all check
+	rm -f $(CHECKS:%=$(O)/result/%/result.json)
+	scripts/harness stage shellcheck shellcheck $$(grep -lE '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init .ci/run)
+	scripts/harness stage tree scripts/tree
+	scripts/harness record tests tests/all
+	scripts/harness record roundtrip tests/roundtrip
+	scripts/harness record checkpatch scripts/lint checkpatch
+	scripts/run $(ARCHS)
+	scripts/mutants
+	for what in $(LINTS); do scripts/harness record lint-$$what scripts/lint $$what || exit 1; done
 	@scripts/times
 
-check-scripts: packages-check
-	shellcheck $(filter-out scripts/report,$(wildcard scripts/* tests/*)) guest/init .ci/run
-	. scripts/lib.sh && stage tree scripts/tree
-	tests/run
-
-check-series: packages-check check-scripts
-	tests/roundtrip
-	. scripts/lib.sh && stage checkpatch scripts/lint checkpatch
-
-# Guests first: lint uses their builds' configuration and dependencies.
-check-guests: packages-check check-series
-	scripts/run x86_64 arm64 um
-	scripts/mutants
-
-check-lint: packages-check check-guests
-	. scripts/lib.sh && for what in compare arm mips vma_tests; do stage "lint $$what" scripts/lint $$what; done
+check-total:
+	@scripts/harness total $(CHECKS)
 
 # Races that have rounds go on until they have had so many.
 ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
 
-# The last two stages want QEMU 10, which Debian 12 has not: what went before has been printed by then.
-evidence: check-arch packages-check	## what is too slow for check: other flavours, the benchmarks
+# The last two stages want QEMU 10, which Debian 12 has not: the results of the others have been printed by then.
+evidence: start	## what is too slow for check: other flavours, the benchmarks
+	scripts/packages all
 	scripts/prefixes $(ARCH)
 	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
 	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
@@ -87,7 +96,7 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	$(call ROUNDS,10000) FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+kasan+numa TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
-	scripts/bench x86_64 arm64
+	scripts/bench $(sort x86_64 $(ARCH) arm64)
 	$(call ROUNDS,10000) FLAVOUR=debug+mte+kasan_hw_tags TEST=hvo.2m scripts/run arm64
 	FLAVOUR=debug+mte+kasan_hw_tags scripts/mutants
 	@scripts/times
@@ -104,23 +113,32 @@ patches:	## complete mails in out/patches/
 apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or nothing
 	scripts/apply
 
-boot: check-arch packages-run	## [VARIANT=base|series] [FLAVOUR=..]: a shell in the guest
+boot: start	## [VARIANT=base|series] [FLAVOUR=..] [GDB=1] [DRY=1]: a shell in the guest
+	scripts/packages $(ARCH)
 	scripts/boot $(ARCH)
 
-kselftest: check-arch packages-run	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
+kselftest: start	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
+	scripts/packages $(ARCH)
 	scripts/kselftest $(ARCH)
 	@scripts/times
 
-packages-guests:
-	scripts/packages run arm64
-
-mutants: check-arch packages-guests	## [MUTANT=..] [FLAVOUR=..]: every mutant must be caught by the case it names, on both architectures
+mutants: start	## [MUTANT=..] [FLAVOUR=..]: every mutant must be caught by the case it names, on every architecture
+	scripts/packages all
 	scripts/mutants
 	@scripts/times
 
-bench: check-arch packages-run	## base against series in guest instructions; ARCH=arm64 is compared with x86_64
-	scripts/bench x86_64 $(filter arm64,$(ARCH))
+bench: start	## base against series in guest instructions; ARCH=arm64 is compared with x86_64
+	scripts/packages x86_64 $(ARCH)
+	scripts/bench $(sort x86_64 $(ARCH))
 	@scripts/times
+
+repeat: start	## [N=10]: each guest of check so many times, alone; which cases do not say the same each time
+	scripts/packages all
+	scripts/repeat $(if $(filter command% environment%,$(origin ARCH)),$(ARCH),$(ARCHS))
+	@scripts/times
+
+report:		## judge all that is in out/result again, without a boot
+	scripts/report
 
 post:		## TOPIC=..: numbered mails in out/post/, never sent
 	scripts/post

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
-# Sourced by every script here: where things are, how to fail, how to show progress.
+# Sourced by every script here: where things are, and how to fail.
 #
 # Everything generated is below $OUT. A thing is either there whole or not there: it is made
-# beside its place and moved. $OUT/log has the full output of each stage.
+# beside its place and moved. $OUT/log has the output of each stage (harness/stage.py).
 set -euo pipefail
 export LC_ALL=C
 # What the caller's make, or a git hook, would hand to the kernel's make and to git.
@@ -42,7 +42,7 @@ tools() {
 	for tool; do
 		command -v "$tool" >/dev/null || missing+=("$tool")
 	done
-	[ ${#missing[@]} -eq 0 ] || die "missing ${missing[*]}; run 'scripts/packages run arm64 check' as root"
+	[ ${#missing[@]} -eq 0 ] || die "missing ${missing[*]}; run 'scripts/packages all check' as root"
 }
 
 # need_disk MIB [OUT|CACHE]: die unless the file system of $OUT, or $CACHE, has that much free.
@@ -52,37 +52,6 @@ need_disk() {
 	free=$(df -Pm "${!name}" | awk 'NR == 2 { print $4 }')
 	[ "$free" -ge "$1" ] ||
 		die "${!name} has $free MiB free and $1 MiB are needed; free some space or set $name="
-}
-
-# stage NAME COMMAND...: run COMMAND with its output in $OUT/log/NAME.log; show that it goes on,
-# how long it took, and on failure the last lines of the log. Times also go to $STAGE_TIMES.
-stage() {
-	local name=$1 start=$SECONDS log pid rc=0 shown=0
-	shift
-	log=$OUT/log/${name//[ \/]/-}.log
-	mkdir -p "$OUT/log"
-	# a process group of its own, so that Ctrl-C ends all of it
-	set -m
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	set +m
-	trap 'kill -- -"$pid" 2>/dev/null; exit 130' INT TERM HUP
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 1
-		if [ $((SECONDS - start - shown)) -ge 30 ]; then
-			shown=$((SECONDS - start))
-			printf '  %-34s %4ds, %s lines of log\n' "$name" "$shown" "$(wc -l <"$log")"
-		fi
-	done
-	wait "$pid" || rc=$?
-	trap - INT TERM HUP
-	printf '%-36s %4ds%s\n' "$name" $((SECONDS - start)) "$([ $rc = 0 ] || echo '  FAILED')"
-	[ -z "${STAGE_TIMES:-}" ] || printf '%s\t%s\n' $((SECONDS - start)) "$name" >>"$STAGE_TIMES"
-	if [ $rc != 0 ]; then
-		tail -n 20 "$log" | sed 's/^/  | /'
-		printf '  full log: %s\n' "$log"
-	fi
-	return $rc
 }
 
 # topics: the topics in the order in which they stack.
@@ -107,75 +76,14 @@ needs_of() {
 	awk -v t="$1" '{ sub(/#.*/, "") } $1 == t && $2 == "needs:" { for (i = 3; i <= NF; i++) print $i }' "$TOPICS/order"
 }
 
-# fragments_of FLAVOUR: its files. A flavour is one or more fragments of configs/: kasan, debug+1g.
-fragments_of() {
-	local part parts
-	IFS=+ read -ra parts <<<"$1"
-	for part in "${parts[@]}"; do
-		[ -f "$TOP/configs/$part" ] || die "unknown flavour '$1'; there is no configs/$part"
-		echo "$TOP/configs/$part"
-	done
-}
-
-# kernel_flavour FLAVOUR: that of the kernel: without the fragments that say something of the guest only.
-kernel_flavour() {
-	local fragments flavour
-	fragments=$(fragments_of "$1")
-	# shellcheck disable=SC2086
-	flavour=$({ grep -l '^CONFIG_' $fragments || :; } | sed 's,.*/,,' | paste -sd+)
-	echo "${flavour:-$1}"
-}
-
-# guest_of FLAVOUR: set what its fragments say of the guest, in lines such as "# guest: MEMORY=6144", unless
-# the caller's environment does; APPEND= adds to that. HUGETLB is what the kernel's command line says of
-# hugetlb.
-guest_of() {
-	local fragments settings setting name
-	fragments=$(fragments_of "$1")
-	# shellcheck disable=SC2086
-	settings=$(sed -n 's/^# guest: //p' $fragments)
-	while IFS= read -r setting; do
-		name=${setting%%=*}
-		case $name in
-		'') ;;
-		APPEND) export APPEND="${APPEND:-} ${setting#*=}" ;;
-		HUGETLB | MEMORY | HOTPLUG | SMP | MACHINE | CPU | QEMU) [ -n "${!name:-}" ] || export "$name=${setting#*=}" ;;
-		*) die "flavour $1: unknown setting '$setting'; a guest has HUGETLB, MEMORY, HOTPLUG, SMP, MACHINE, CPU, QEMU, APPEND" ;;
-		esac
-	done <<<"$settings"
-	HUGETLB=${HUGETLB:-hugepages=16 hugetlb_free_vmemmap=on}
-}
-
-# switch_source COMMIT: out/src, the folder that kernels are built from, at that commit. The caller holds
-# the lock of out/build. Nothing but this writes there, and what somebody else changed is not kept.
-switch_source() {
-	local src=$OUT/src
-	if [ ! -e "$src/.git" ]; then
-		rm -rf "$src"
-		git -C "$LINUX" worktree prune
-		git -C "$LINUX" worktree add -q --detach "$src" refs/mm/base
-	fi
-	git -C "$src" checkout -q -f --detach "$1"
-}
-
-# arch_setup ARCH: how that architecture is built: KARCH, CROSS, TARGET, IMAGE, CONSOLE.
+# arch_setup ARCH: what guest/arch/ARCH says, and CROSS, which is CROSS_COMPILE= on this host.
 arch_setup() {
-	local host
-	host=$(uname -m)
-	one_of ARCH "$1" x86_64 arm64 um
+	local archs
+	mapfile -t archs < <(cd "$TOP/guest/arch" && ls)
+	one_of ARCH "$1" "${archs[@]}"
+	# shellcheck source=guest/arch/x86_64
+	. "$TOP/guest/arch/$1"
 	CROSS=
-	case $1 in
-	x86_64)
-		KARCH=x86_64 TARGET=bzImage IMAGE=arch/x86/boot/bzImage CONSOLE=ttyS0
-		[ "$host" = x86_64 ] || CROSS=x86_64-linux-gnu-
-		;;
-	arm64)
-		KARCH=arm64 TARGET=Image IMAGE=arch/arm64/boot/Image CONSOLE=ttyAMA0
-		[ "$host" = aarch64 ] || CROSS=aarch64-linux-gnu-
-		;;
-	um)
-		KARCH=um TARGET=linux IMAGE=linux CONSOLE=tty0
-		;;
-	esac
-	export KARCH CROSS TARGET IMAGE CONSOLE
+	[ "$(uname -m)" = "$HOST" ] || CROSS=$CROSS_PREFIX
+	export KARCH SRCARCH CROSS TARGET IMAGE
 }

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command that runs a guest: QEMU, or the image itself (UML)."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from .arch import Arch
+from .errors import HarnessError
+from .plan import GuestPlan, kernel_path
+
+DISK_TOOLS = {'ext4': ['mkfs.ext4', '-q'], 'xfs': ['mkfs.xfs', '-q'], 'swap': ['mkswap', '-q']}
+PORTS = ('ktap', 'verdict')
+
+
+def kernel_folder(guest: GuestPlan) -> Path:
+    return kernel_path(guest.settings['KERNEL'])
+
+
+def find_tool(name: str, path: str = '') -> str:
+    """The path of a program; an error that names the command which installs it."""
+    found = shutil.which(name, path=path or None)
+    if not found:
+        raise HarnessError(f"missing {name}; run 'scripts/packages run' as root")
+    return found
+
+
+def qemu_version(arch: Arch, least: str = '') -> str:
+    """The version of an architecture's QEMU; an error if it is older than `least`. '' without QEMU."""
+    if not arch.has_qemu:
+        return ''
+    said = subprocess.run([find_tool(arch.get('QEMU')), '--version'], capture_output=True, text=True, check=False,
+                          stdin=subprocess.DEVNULL).stdout
+    match = re.search(r'^QEMU emulator version (\S+)', said, re.M)
+    version = match.group(1) if match else 'unknown'
+    if least and (not match or int(version.split('.')[0]) < int(least)):
+        raise HarnessError(f"{arch.get('QEMU')} has version {version}, and this guest wants {least}; put a newer one into PATH")
+    return version
+
+
+def disks_of(guest: GuestPlan) -> list[tuple[str, int]]:
+    """(kind, MiB) of DISKS=."""
+    disks = []
+    for disk in guest.settings.get('DISKS', '').split():
+        kind, _, size = disk.partition(':')
+        if kind not in DISK_TOOLS or not size.isdigit():
+            raise HarnessError(f"unknown disk '{disk}'; want KIND:MIB with a KIND of: {' '.join(DISK_TOOLS)}")
+        disks.append((kind, int(size)))
+    return disks
+
+
+def make_disks(guest: GuestPlan, folder: Path) -> None:
+    """The disk images of a guest."""
+    for kind, size in disks_of(guest):
+        image = folder / f'{kind}.img'
+        with image.open('wb') as file:
+            file.truncate(size << 20)
+        tool, *options = DISK_TOOLS[kind]
+        done = subprocess.run([find_tool(tool, f'{os.environ["PATH"]}:/sbin:/usr/sbin'), *options, str(image)],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            raise HarnessError(f'{tool} failed: {" ".join(done.stdout.split())}; is there space in {folder}?')
+
+
+def kernel_command_line(guest: GuestPlan, arch: Arch) -> str:
+    """What the kernel and guest/init are told."""
+    words = f'console={arch.get("CONSOLE")} panic=-1 oops=panic kunit.autorun=0 kunit.enable=1 mm.end={arch.get("END")}'
+    return f'{words} {guest.settings.get("APPEND", "")}'.rstrip()
+
+
+def um_command(guest: GuestPlan) -> list[str]:
+    """UML runs KUnit as it boots; its console has the KTAP."""
+    return [str(kernel_folder(guest) / 'image'), 'mem=256M', 'console=tty', 'kunit.enable=1', 'kunit.autorun=1',
+            'kunit_shutdown=halt', 'panic=-1', *guest.settings.get('APPEND', '').split()]
+
+
+def qemu_command(guest: GuestPlan, arch: Arch, folder: Path, *, append: str = '', console: str = '') -> list[str]:
+    """QEMU's command line; files are in `folder`. console: the device of -serial, the file by default."""
+    s = guest.settings
+    # The same everywhere: the overlaps of a race, and a guest's time, do not depend on KVM in the host.
+    accel = ['-accel', 'tcg,thread=multi']
+    if s.get('ICOUNT'):
+        # One thread and a clock that counts instructions: the same figures on any machine.
+        accel = ['-icount', 'shift=0,sleep=off', '-accel', 'tcg,thread=single']
+    smp, memory, hotplug = s['SMP'], int(s['MEMORY']), int(s.get('HOTPLUG', 0))
+    command = [arch.get('QEMU'), '-machine', s['MACHINE'], '-cpu', s['CPU'], *accel,
+               # The MP table that x86_64 boots with has one processor a socket.
+               '-smp', f'{smp},sockets={smp},cores=1,threads=1', '-m', f'{memory}M,maxmem={memory + hotplug}M',
+               '-nodefaults', '-no-reboot', '-display', 'none',
+               '-kernel', str(kernel_folder(guest) / 'image'), '-initrd', str(folder / 'initrd'),
+               '-device', 'virtio-serial-pci']
+    for port in PORTS:
+        command += ['-chardev', f'file,id={port},path={folder / port}', '-device', f'virtserialport,chardev={port},name={port}']
+    if hotplug:
+        command += ['-object', f'memory-backend-ram,id=hotplug,size={hotplug}M',
+                    '-device', f'virtio-mem-pci,memdev=hotplug,requested-size={hotplug}M']
+    for kind, _ in disks_of(guest):
+        command += ['-drive', f'file={folder}/{kind}.img,if=none,format=raw,id={kind}',
+                    '-device', f'virtio-blk-pci,drive={kind},serial={kind}']
+    line = f'{kernel_command_line(guest, arch)} {append}'.rstrip()
+    return [*command, '-serial', console or f'file:{folder}/console', '-append', line]
+
+
+def command_of(guest: GuestPlan, arch: Arch, folder: Path, **more: str) -> list[str]:
+    """The command that runs a guest with its files in that folder."""
+    return qemu_command(guest, arch, folder, **more) if arch.has_qemu else um_command(guest)
