@@ -7,7 +7,7 @@ import sys
 
 from .errors import HarnessError
 
-MODULES = ('cli_plan',)
+MODULES = ('cli_plan', 'cli_judge', 'cli_list')
 
 
 def main() -> int:

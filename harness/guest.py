@@ -122,7 +122,7 @@ def _read_verdict(guest: Guest, prefix: str) -> set[str]:
         elif words[:1] == ['cpus'] and words[1:] != [folder.smp]:
             text = f'NO-RESULT: {" ".join(words[1:])} CPUs and not {folder.smp}'
             guest.problems.append(Problem(None, Fault.CPUS, text))
-        elif words[:1] == ['absent'] and len(words) == 2:
+        elif words[:1] == ['absent'] and len(words) > 1:
             guest.problems.append(Problem(words[1], Fault.ABSENT, f'{words[1]} is not in this guest'))
     return unheard
 

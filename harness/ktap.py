@@ -168,12 +168,12 @@ def parse_list(lines: list[str]) -> list[str]:
         variant, test = _column(rest, 25)
         if fixture:
             fixtures.append((fixture, [], []))
-        if not fixtures or len(test.split()) > 1:
+        if not fixtures or ' ' in test or f'{fixture:20} {variant:25} {test}'.rstrip() != line.rstrip():
             raise ValueError(f"not a row of a kselftest's -l: '{line}'")
         if variant:
             fixtures[-1][1].append(variant)
-        if test.strip():
-            fixtures[-1][2].append(test.strip())
+        if test:
+            fixtures[-1][2].append(test)
     return [f'{fixture}.{variant}.{test}' if variant else f'{fixture}.{test}'
             for fixture, variants, tests in fixtures for variant in variants or [''] for test in tests]
 

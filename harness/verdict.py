@@ -37,16 +37,22 @@ class Reason(Enum):
     CAUGHT = 'the case fails by the named assertion'
     CAUGHT_BY_KERNEL = 'the kernel says what the mutant names'
     CAUGHT_THEN_PANIC = 'the kernel says what the mutant names, and panics'
+    THEN_PANIC = 'the kernel complained as expected, and panicked'
+    KNOWN = 'the base does not pass it either'
+    NEW = 'the base does better'
+    OVER_LIMIT = 'over the limit'
     UNEXPECTED = 'not as expected'
     EXPECTED = 'as expected'
 
 
 class Outcome(Enum):
-    """How a row counts in the totals. STALE counts as failed: the result is not of today's inputs."""
+    """How a row counts in the totals. STALE counts as failed: the result is not of today's inputs.
+    KNOWN does not count: the tree's own test does not pass on the base either."""
     PASSED = 'passed'
     FAILED = 'failed'
     SKIPPED = 'skipped'
     STALE = 'stale'
+    KNOWN = 'known'
 
 
 @dataclass(frozen=True)
