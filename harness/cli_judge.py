@@ -9,6 +9,7 @@ from .arch import TOP
 from .judge_bench import judge_bench
 from .judge_boots import judge_boots
 from .judge_mutants import judge_mutants
+from .judge_repeat import judge_repeat
 from .judge_run import judge_run
 from .judge_suite import judge_suite
 from .judgement import Judgement, stale_findings
@@ -18,7 +19,8 @@ from .results import Results, read_results
 from .splats import read_rules
 from .topics import read_order, topics_folder
 
-JUDGES = {'run': judge_run, 'mutants': judge_mutants, 'kselftest': judge_suite, 'bench': judge_bench, 'boots': judge_boots}
+JUDGES = {'run': judge_run, 'mutants': judge_mutants, 'kselftest': judge_suite, 'bench': judge_bench, 'boots': judge_boots,
+          'repeat': judge_repeat}
 
 
 def out_folder() -> Path:

@@ -129,7 +129,21 @@ def bench_lines(judgement: Judgement) -> Iterator[str]:
                      ('where', 'benchmark', 'base', 'series', 'unit', 'ratio', 'limit', ''))
 
 
-LINES = {'run': run_lines, 'mutants': mutants_lines, 'kselftest': suite_lines, 'boots': boots_lines, 'bench': bench_lines}
+def repeat_lines(judgement: Judgement) -> Iterator[str]:
+    """The table of the cases that did not say the same each time."""
+    rows = []
+    for row in judgement.rows:
+        if row.outcome is not Outcome.PASSED:
+            said = ', '.join(f'{cell.verdict.value} {cell.column.partition(" ")[0]}' for cell in row.cells)
+            places = ' '.join(cell.guest for cell in row.cells)
+            rows.append((row.mutant, row.case, row.arch, said, places, ' '.join(row.notes)))
+    yield from table(rows, ('mutant', 'case', 'where', 'verdicts', 'for example', ''))
+    if not rows:
+        yield 'Every case said the same each time.'
+
+
+LINES = {'run': run_lines, 'mutants': mutants_lines, 'kselftest': suite_lines, 'boots': boots_lines, 'bench': bench_lines,
+         'repeat': repeat_lines}
 
 
 def summary(verb: str, judgement: Judgement) -> str:

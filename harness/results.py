@@ -19,7 +19,7 @@ from .ktap import KunitTools
 from .splats import Rule
 from .verdict import Outcome
 
-VERBS = ('run', 'mutants', 'kselftest', 'bench', 'boots')
+VERBS = ('run', 'mutants', 'kselftest', 'bench', 'boots', 'repeat')
 COMMON = '-'
 
 
@@ -34,6 +34,7 @@ class Request:
     mutant: str = ''
     variants: tuple[str, ...] = ()
     category: str = ''
+    n: int = 0      # of repeat: how often each guest runs
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,10 @@ def read_request(path: Path) -> Request:
     archs = _strings(data.get('archs', []), f'{path}: archs')
     for arch in archs:
         find_arch(arch, str(path))
-    return Request(data['verb'], archs, flavour, variants=_strings(data.get('variants') or [], f'{path}: variants'), **words)
+    copies = data.get('n') or 0
+    if not isinstance(copies, int):
+        raise HarnessError(f'{path}: n has to be a number')
+    return Request(data['verb'], archs, flavour, n=copies, variants=_strings(data.get('variants') or [], f'{path}: variants'), **words)
 
 
 def read_planned(path: Path) -> list[Planned]:

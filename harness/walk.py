@@ -12,7 +12,7 @@ from .arch import TOP, find_arch
 from .boot import boot_guest, find_guest, result_folder
 from .errors import HarnessError, read_text
 from .keys import is_current, key_of
-from .plan import Plan, kernel_path, out_folder
+from .plan import GuestPlan, Plan, kernel_path, out_folder
 from .qemu import command_of
 from .stage import Stage, run_stage
 
@@ -76,20 +76,31 @@ def kernel_is_stale(plan: Plan, kernel: str) -> bool:
     return done.stdout != read_text(kernel_path(kernel) / 'stamp')
 
 
+def stale_reason(plan: Plan, guest: GuestPlan) -> str:
+    """Why the result of a guest is not of today's programs, job and settings; '' if it is."""
+    arch, folder = find_arch(guest.arch), result_folder(plan, guest)
+    copies = [folder]
+    if plan.request['verb'] == 'repeat':
+        copies = [folder / str(copy) for copy in range(1, int(str(plan.request['n'])) + 1)]
+    try:
+        key = key_of(guest, arch)
+    except HarnessError as error:
+        return str(error)
+    if all(is_current(copy, key, arch, any_end=True) for copy in copies):
+        return ''
+    return 'the result is absent, or of another kernel, program, job or setting'
+
+
 def stale_guests(plan: Plan) -> dict[str, str]:
     """{guest: reason} of results that are not of today's inputs, without building anything."""
     stale: dict[str, str] = {}
-    kernels: dict[str, bool] = {}
+    kernels = {kernel: kernel_is_stale(plan, kernel) for kernel in sorted({g.settings['KERNEL'] for g in plan.guests})}
     for guest in plan.guests:
-        arch, kernel = find_arch(guest.arch), guest.settings['KERNEL']
-        if kernel not in kernels:
-            kernels[kernel] = kernel_is_stale(plan, kernel)
-        copies = [p.name for p in result_folder(plan, guest).iterdir()] if plan.request['verb'] == 'repeat' and \
-            result_folder(plan, guest).is_dir() else ['']
+        kernel = guest.settings['KERNEL']
         if kernels[kernel]:
             stale[guest.name] = f'the kernel {kernel} is not of today\'s source, configuration and compiler'
-        elif any(not is_current(result_folder(plan, guest, copy), key_of(guest, arch), arch, any_end=True) for copy in copies):
-            stale[guest.name] = 'the result is absent, or of another kernel, program, job or setting'
+        elif reason := stale_reason(plan, guest):
+            stale[guest.name] = reason
     return stale
 
 
