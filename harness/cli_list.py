@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`list`: what topics/, configs/ and guest/arch/ have, a line each, for shell."""
+"""`list`: the entries of topics/, configs/ and guest/arch/, a line each, for shell."""
 
 import argparse
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judge benchmarks: instructions of the series against those of the base."""
+"""Judge benchmarks: the series against the base, in instructions of the guest."""
 
 from .errors import HarnessError
 from .judgement import Benchmark, Finding, Judgement, guest_findings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the judges of all verbs hand to output.py. Nothing is printed here."""
+"""Rows, findings and totals: the judges of all verbs fill them, output.py prints them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -15,13 +15,18 @@ def _text(text: str) -> str:
     return NOT_XML.sub('\ufffd', text)
 
 
+# The element of an outcome, and the attribute of the suite that counts it. STALE neither passed nor failed.
+TAGS = {Outcome.FAILED: ('failure', 'failures'), Outcome.STALE: ('error', 'errors'),
+        Outcome.SKIPPED: ('skipped', 'skipped'), Outcome.KNOWN: ('skipped', 'skipped')}
+
+
 def _add(suite: ElementTree.Element, group: str, name: str, outcome: Outcome, message: str, details: str = '') -> None:
-    """One test case. STALE is an error: it neither passed nor failed."""
+    """One test case."""
     case = ElementTree.SubElement(suite, 'testcase', classname=_text(group), name=_text(name))
-    tag = {Outcome.FAILED: 'failure', Outcome.STALE: 'error', Outcome.SKIPPED: 'skipped', Outcome.KNOWN: 'skipped'}.get(outcome)
-    if tag:
+    if outcome in TAGS:
+        tag, counter = TAGS[outcome]
         ElementTree.SubElement(case, tag, message=_text(message)).text = _text(details)
-        suite.set(f'{tag}s' if tag != 'skipped' else tag, str(int(suite.get(f'{tag}s' if tag != 'skipped' else tag, '0')) + 1))
+        suite.set(counter, str(int(suite.get(counter, '0')) + 1))
 
 
 def _row(suite: ElementTree.Element, row: Row) -> None:

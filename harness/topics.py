@@ -53,7 +53,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Limit:
-    """A line of a topic's bench: what the counted kernel may be of base.
+    """A line of a topic's bench: the most that the counted kernel may cost, relative to base.
 
     name is NAME, or NAME/NAME for a ratio of two. limit is a number, 'equal', or FACTOR*ARCH.
     """

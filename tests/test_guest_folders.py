@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """harness: guests as they are on disk, in tests/fixtures/guests/NAME, are loaded as their file `expected` says.
 
-The lines of `expected`: arch and mutant are those of load_guest(); then the guest's state, and each case with
-verdict, reason and the test's own word; complaints with their section; problems; lists of programs.
+`expected` begins with the arch and the mutant that load_guest() gets. Then it has the guest's state; each case
+with verdict, reason and the test's own word; complaints with their section; problems; lists of programs.
 """
 
 import unittest

@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """harness: KTAP and the kernel log, line by line."""
 
+import tempfile
 import unittest
+from pathlib import Path
 
 from judging import kunit_tools
 from support import main, write
-
-import tempfile
-from pathlib import Path
 
 from harness.ktap import directive, failures, ktap_only, parse_list, plan_errors
 from harness.splats import SPLAT, read_log, read_rules
