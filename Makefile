@@ -2,10 +2,10 @@
 # The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
 #
 #   ARCH=(a file of guest/arch)  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
-#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
+#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  GUESTS=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
 
 ARCH ?= x86_64
-export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N FORCE DRY GDB
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N GUESTS FORCE DRY GDB
 
 SHELL := bash
 O := $(if $(OUT),$(OUT),out)
