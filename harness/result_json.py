@@ -25,7 +25,7 @@ META = ('key', 'image_sha256', 'config_sha256', 'tree', 'compiler', 'qemu', 'hos
 def check_result(data: object) -> None:
     """An error unless the data are as the schema says."""
     if jsonschema is None:
-        raise HarnessError("missing python3-jsonschema; run 'scripts/packages run arm64 check' as root")
+        raise HarnessError("missing python3-jsonschema; run 'scripts/packages all' as root")
     validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text(encoding='utf-8')))
     error = jsonschema.exceptions.best_match(validator.iter_errors(data))
     if error:
