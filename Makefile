@@ -15,7 +15,7 @@ endif
 override O := $(abspath $(O))
 export STAGE_TIMES := $(O)/times
 
-.PHONY: run check evidence tree export patches apply boot kselftest mutants bench post help clean distclean \
+.PHONY: run check evidence tree export apply boot kselftest mutants bench post help clean distclean \
 	check-arch packages-run packages-check check-scripts check-series check-lint check-guests
 
 help:		## this list
@@ -92,14 +92,11 @@ evidence: check-arch packages-check	## what is too slow for check: other flavour
 	FLAVOUR=debug+mte+kasan_hw_tags scripts/mutants
 	@scripts/times
 
-tree:		## out/linux: the base and one commit per patch
-	scripts/tree
+tree:		## out/linux: the base and one commit per patch, all files checked out
+	scripts/tree checkout
 
 export:		## write the commits of out/linux back to topics/ and the whole files
 	scripts/export
-
-patches:	## complete mails in out/patches/
-	scripts/patches
 
 apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or nothing
 	scripts/apply
@@ -130,7 +127,7 @@ made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || { echo "make: $(O) is not
 
 clean:		## remove what was built; keep out/linux
 	$(made_here)
-	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/patches $(O)/post $(O)/times
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/times
 
 distclean:	## remove out/, also commits in out/linux that were not exported
 	$(made_here)
