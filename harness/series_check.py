@@ -23,8 +23,10 @@ def has_fixes(mail: str) -> bool:
 
 def check_mail(patch: Patch, path: Path) -> None:
     """An error unless the kind of the patch agrees with its mail."""
+    where = f'topics/{patch.topic}/{patch.file}'
+    if patch.kind is None:
+        raise HarnessError(f'{where} has no kind; its line in series wants FILE KIND [base] [name=value ...]')
     if has_fixes(need_text(path)) != (patch.kind is Kind.FIX):
-        where = f'topics/{patch.topic}/{patch.file}'
         if patch.kind is Kind.FIX:
             raise HarnessError(f"{where} is a fix and has no 'Fixes:'; name the commit that it fixes, or change its kind in series")
         raise HarnessError(f"{where} has 'Fixes:' and is no fix; change its kind in series, and say there what a fix has to say")
@@ -70,7 +72,7 @@ def check_groups(patches: list[Patch]) -> None:
             raise HarnessError(f"topics/{patch.topic}/series: {patch.file}: group '{group}' has no other fix; say group=alone")
 
 
-def check_series(folder: Path) -> Counter[Kind | None]:
+def check_series(folder: Path) -> Counter[Kind]:
     """Check all topics; return how many patches each kind has."""
     topics = read_order(folder)
     tests = read_tests(topics)
@@ -93,7 +95,7 @@ def main() -> int:
     except HarnessError as error:
         print(f'series: {error}', file=sys.stderr)
         return 1
-    print(f'{kinds.total()} patches: ' + ', '.join(f'{number} {kind.value if kind else "without a kind"}' for kind, number in kinds.items()))
+    print(f'{kinds.total()} patches: ' + ', '.join(f'{number} {kind.value}' for kind, number in kinds.items()))
     return 0
 
 
