@@ -50,12 +50,14 @@ check: check-arch packages-check check-scripts check-series check-lint check-gue
 	@scripts/times
 
 check-scripts: packages-check
-	shellcheck $(filter-out scripts/report,$(wildcard scripts/* tests/*)) guest/init .ci/run
+	shellcheck $(filter-out scripts/report,$(wildcard scripts/*)) tests/run guest/init .ci/run
 	. scripts/lib.sh && stage tree scripts/tree
+	for test in tests/test_*.py; do [ $$test = tests/test_roundtrip.py ] || $$test || exit 1; done
 	tests/run
 
 check-series: packages-check check-scripts
-	tests/roundtrip
+	/usr/bin/python3 -m harness.series_check
+	tests/test_roundtrip.py
 	. scripts/lib.sh && stage checkpatch scripts/lint checkpatch
 
 # Guests first: lint uses their builds' configuration and dependencies.
