@@ -2,10 +2,10 @@
 # The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
 #
 #   ARCH=(a file of guest/arch)  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
-#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
+#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  GUESTS=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
 
 ARCH ?= x86_64
-export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N FORCE DRY GDB
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N GUESTS FORCE DRY GDB
 
 SHELL := bash
 O := $(if $(OUT),$(OUT),out)
@@ -20,7 +20,7 @@ QEMU_ARCHS := $(sort $(notdir $(shell grep -l '^QEMU=' guest/arch/*)))
 ARCHS := $(QEMU_ARCHS) $(filter-out $(QEMU_ARCHS),$(notdir $(wildcard guest/arch/*)))
 
 .NOTPARALLEL:
-.PHONY: run check evidence tree export patches apply boot kselftest mutants bench repeat report post help clean \
+.PHONY: run check evidence tree export apply boot kselftest mutants bench repeat report post help clean \
 	distclean start check-total
 
 help:		## this list
@@ -55,16 +55,17 @@ check evidence repeat: override DRY :=
 
 # The results of check, each in out/result/NAME. An earlier run's do not count.
 LINTS := compare arm mips vma_tests git_am
-CHECKS := tests roundtrip checkpatch debug mutants-debug $(LINTS:%=lint-%)
+CHECKS := tests series roundtrip checkpatch debug mutants-debug $(LINTS:%=lint-%)
 
 # Guests before lint, which uses the configuration and dependencies of their builds.
 check: start	## everything that must hold before a change lands
 	scripts/packages all check
 	rm -f $(CHECKS:%=$(O)/result/%/result.json)
-	scripts/harness stage shellcheck shellcheck $$(grep -lE '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init .ci/run)
+	scripts/harness stage shellcheck shellcheck $$(grep -lE -d skip '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init .ci/run)
 	scripts/harness stage tree scripts/tree
 	scripts/harness record tests tests/all
-	scripts/harness record roundtrip tests/roundtrip
+	scripts/harness record series /usr/bin/python3 -m harness.series_check
+	scripts/harness record roundtrip tests/test_roundtrip.py
 	scripts/harness record checkpatch scripts/lint checkpatch
 	scripts/run $(ARCHS)
 	scripts/mutants
@@ -101,14 +102,11 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	FLAVOUR=debug+mte+kasan_hw_tags scripts/mutants
 	@scripts/times
 
-tree:		## out/linux: the base and one commit per patch
-	scripts/tree
+tree:		## out/linux: the base and one commit per patch, all files checked out
+	scripts/tree checkout
 
 export:		## write the commits of out/linux back to topics/ and the whole files
 	scripts/export
-
-patches:	## complete mails in out/patches/
-	scripts/patches
 
 apply:		## KERNEL=/path [TOPIC=..] [PATCH=..]: commits on your own git tree, or nothing
 	scripts/apply
@@ -148,7 +146,7 @@ made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || { echo "make: $(O) is not
 
 clean:		## remove what was built; keep out/linux
 	$(made_here)
-	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/patches $(O)/post $(O)/times
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/times
 
 distclean:	## remove out/, also commits in out/linux that were not exported
 	$(made_here)

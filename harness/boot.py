@@ -13,8 +13,10 @@ Nothing is judged here.
 import json
 import os
 import platform
+import select
 import shlex
 import shutil
+import signal
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +26,9 @@ from .errors import HarnessError, read_text
 from .keys import is_current, key_of, sha256_of
 from .plan import GuestPlan, Plan, out_folder
 from .qemu import command_of, find_tool, kernel_folder, make_disks, qemu_version
-from .stage import clock, core_seconds
+from .stage import clock
+
+PATIENCE = 5   # seconds between the signals that end a guest
 
 
 def find_guest(plan: Plan, name: str) -> GuestPlan:
@@ -70,21 +74,31 @@ def prepare(guest: GuestPlan, arch: Arch, folder: Path) -> None:
         make_disks(guest, folder)
 
 
-def run_limited(command: list[str], limit: float, output: Path) -> str:
-    """Run it; how it ended: 'exit STATUS', or 'timeout' if the limit ended it and nobody else did."""
+def wait_limited(pid: int, seconds: float) -> bool:
+    """Wait for a child to end, but not to be reaped. False if it did not."""
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(fd)
+
+
+def run_limited(command: list[str], limit: float, output: Path) -> tuple[str, float]:
+    """Run it; how it ended: 'exit STATUS', or 'timeout' if the limit ended it and nobody else did; and its core-seconds."""
     with output.open('wb') as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        status = process.wait(limit)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        return 'timeout'
-    return f'exit {128 - status if status < 0 else status}'
+    in_time = wait_limited(process.pid, limit)
+    for number in () if in_time else (signal.SIGTERM, signal.SIGKILL):
+        os.kill(process.pid, number)
+        if wait_limited(process.pid, PATIENCE):
+            break
+    # the times of this child only: other guests may run beside it
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    rc = process.returncode
+    return f'exit {128 - rc if rc < 0 else rc}' if in_time else 'timeout', usage.ru_utime + usage.ru_stime
 
 
 def git_tree(variant: str) -> str:
@@ -129,18 +143,18 @@ def boot_guest(plan: Plan, guest: GuestPlan, copy: str = '', force: bool = False
     key = key_of(guest, arch)
     folder = result_folder(plan, guest, copy)
     if not force and is_current(folder, key, arch, any_end=bool(copy)):
-        print(f'{guest.name}: kept, nothing that it depends on has changed')
+        print(f'{guest.name}: kept, nothing that it depends on has changed', flush=True)
         return False
     new = folder.with_name(folder.name + '.new')
     try:
         prepare(guest, arch, new)
         command = command_of(guest, arch, new)
         meta = meta_of(guest, arch, key, command)
-        start, before, started = clock(), core_seconds(), datetime.now(timezone.utc)
+        start, started = clock(), datetime.now(timezone.utc)
         output = new / ('qemu' if arch.has_qemu else 'console')
-        ended = run_limited(command, float(guest.settings['TIMEOUT']), output)
+        ended, cores = run_limited(command, float(guest.settings['TIMEOUT']), output)
         meta.update(start=started.isoformat(timespec='seconds'), seconds=round(clock() - start, 1),
-                    core_seconds=round(core_seconds() - before, 1), ended=ended)
+                    core_seconds=round(cores, 1), ended=ended)
         for path in (new / 'initrd', *new.glob('*.img')):
             path.unlink(missing_ok=True)
         (new / 'ended').write_text(ended + '\n')
@@ -150,7 +164,7 @@ def boot_guest(plan: Plan, guest: GuestPlan, copy: str = '', force: bool = False
         new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    print(f'{guest.name}: {ended} after {meta["seconds"]} s')
+    print(f'{guest.name}: {ended} after {meta["seconds"]} s, {meta["core_seconds"]} core-seconds', flush=True)
     return True
 
 

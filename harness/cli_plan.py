@@ -13,7 +13,7 @@ from .plan import out_folder, read_plan
 from .plans import plan_of_environment
 from .stage import print_times, run_stage
 from .topics import check_topic, read_order, topics_folder
-from .walk import boot_step, dry_run, totals, walk, write_record, write_stale
+from .walk import boot_guests, dry_run, totals, walk, write_record, write_stale
 
 VERBS = ('run', 'mutants', 'bench', 'kselftest', 'boots', 'repeat')
 
@@ -34,7 +34,7 @@ def do_walk(args: argparse.Namespace) -> int:
 
 
 def do_guest(args: argparse.Namespace) -> int:
-    boot_step(read_plan(args.name), args.guest, args.copy)
+    boot_guests(read_plan(args.name), args.guest)
     return 0
 
 
@@ -118,10 +118,9 @@ def add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]'
     plan.add_argument('arch', nargs='*')
     walk_ = add('walk', do_walk, 'walk through a plan; FORCE=1 boots guests again that have their result, DRY=1 prints commands')
     walk_.add_argument('name')
-    guest = add('guest', do_guest, 'boot one guest of a plan')
+    guest = add('guest', do_guest, 'boot guests of a plan; GUESTS= so many at once')
     guest.add_argument('name')
-    guest.add_argument('guest')
-    guest.add_argument('copy', nargs='?', default='')
+    guest.add_argument('guest', nargs='+', metavar='GUEST[/COPY]')
     boot = add('boot', do_boot, 'a shell in the guest that run has; GDB=1 waits for gdb, DRY=1 prints the command')
     boot.add_argument('arch')
     for name, run, text in (('stage', do_stage, 'run a command with its output in out/log/NAME.log'),

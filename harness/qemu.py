@@ -23,7 +23,7 @@ def find_tool(name: str, path: str = '') -> str:
     """The path of a program; an error that names the command which installs it."""
     found = shutil.which(name, path=path or None)
     if not found:
-        raise HarnessError(f"missing {name}; run 'scripts/packages run' as root")
+        raise HarnessError(f"missing {name}; run 'scripts/packages all' as root")
     return found
 
 

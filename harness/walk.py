@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Walk through a plan, a stage for each step. A guest that has its result already is not booted again."""
 
+import itertools
 import json
 import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .arch import TOP, find_arch
@@ -34,7 +36,10 @@ def stage_of(plan: Plan, step: str) -> tuple[str, list[str]]:
         kernel = kernel_path(' '.join(word[1:]))
         return step, ['rm', '-f', str(kernel / 'vmlinux'), str(kernel / 'System.map')]
     if word[0] == 'guest' and len(word) in (2, 3):
-        return f'{step} of {plan.name}', [str(SCRIPTS / 'guest'), plan.name, *word[1:]]
+        return f'{step} of {plan.name}', [str(SCRIPTS / 'guest'), plan.name, '/'.join(word[1:])]
+    if word[0] == 'guests':
+        name = f'{len(word) - 1} guests of {plan.name} from {word[1].partition("/")[0]}'
+        return name, [str(SCRIPTS / 'guest'), plan.name, *word[1:]]
     raise HarnessError(f"{plan.folder()}/plan: '{step}' is not a step; make the plan again")
 
 
@@ -50,10 +55,31 @@ def dry_run(plan: Plan) -> None:
             print(shlex.join(stage_of(plan, step)[1]))
 
 
+def guests_at_once() -> int:
+    """GUESTS=: how many guests may run beside one another."""
+    text = os.environ.get('GUESTS') or '1'
+    if not text.isdigit() or int(text) < 1:
+        raise HarnessError(f"GUESTS='{text}': want a number of guests that run at once")
+    return int(text)
+
+
+def grouped(steps: list[str]) -> list[str]:
+    """With GUESTS=, guests that follow one another in a plan are one step."""
+    if guests_at_once() == 1:
+        return steps
+    result: list[str] = []
+    for is_guest, group in itertools.groupby(steps, lambda step: step.startswith('guest ')):
+        members = list(group)
+        if is_guest and len(members) > 1:
+            members = [' '.join(['guests', *('/'.join(step.split()[1:]) for step in members)])]
+        result += members
+    return result
+
+
 def walk(plan: Plan, with_guests: bool = True) -> int:
     """Execute the steps in order; the status of the first that fails."""
-    for step in plan.steps:
-        if not with_guests and step.startswith('guest '):
+    for step in grouped(plan.steps):
+        if not with_guests and step.startswith('guest'):
             continue
         status = run_stage(*stage_of(plan, step)).status
         if status:
@@ -62,9 +88,14 @@ def walk(plan: Plan, with_guests: bool = True) -> int:
     return 0
 
 
-def boot_step(plan: Plan, name: str, copy: str) -> None:
-    """The command of a guest's step."""
-    boot_guest(plan, find_guest(plan, name), copy, force=bool(os.environ.get('FORCE')))
+def boot_guests(plan: Plan, names: list[str]) -> None:
+    """Boot guests, named GUEST or GUEST/COPY, as many at once as GUESTS= says."""
+    def boot(name: str) -> None:
+        guest, _, copy = name.partition('/')
+        boot_guest(plan, find_guest(plan, guest), copy, force=bool(os.environ.get('FORCE')))
+    with ThreadPoolExecutor(guests_at_once()) as pool:
+        for done in [pool.submit(boot, name) for name in names]:
+            done.result()
 
 
 def kernel_is_stale(plan: Plan, kernel: str) -> bool:

@@ -3,22 +3,11 @@
 # Sourced by the scripts that build something of a kernel tree. The caller holds out/build/lock: out/src is one
 # folder, which is switched between commits.
 
-# lock_source: wait for out/src; the lock ends with the script.
+# lock_source: wait for out/src, which lib.sh's switch_source changes; the lock ends with the script.
 lock_source() {
 	mkdir -p "$OUT/build"
 	exec 9>"$OUT/build/lock"
 	flock 9
-}
-
-# switch_source COMMIT: out/src at that commit. Only scripts that hold the lock write there; other changes are lost.
-switch_source() {
-	local src=$OUT/src
-	if [ ! -e "$src/.git" ]; then
-		rm -rf "$src"
-		git -C "$LINUX" worktree prune
-		git -C "$LINUX" worktree add -q --detach "$src" refs/mm/base
-	fi
-	git -C "$src" checkout -q -f --detach "$1"
 }
 
 # use_ccache: depend mode, in which a miss costs no second run of the preprocessor.

@@ -66,14 +66,36 @@ check_topic() {
 	one_of TOPIC "$1" "${all[@]}"
 }
 
-# series_of TOPIC: its series lines without comments.
+# series_of TOPIC: its series lines without comments: FILE KIND [base] [name=value ...]. harness/topics.py
+# checks them; scripts/tree and scripts/export also go on with lines that are not filled in yet.
 series_of() {
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOPICS/$1/series"
+}
+
+# mails_of TOPIC [base]: the paths of its patches in order; with "base", those that also apply to the base.
+mails_of() {
+	series_of "$1" | awk -v folder="$TOPICS/$1" -v only="${2:-}" 'only == "" || $3 == only { print folder "/" $1 }'
 }
 
 # needs_of TOPIC: the topics it stacks on.
 needs_of() {
 	awk -v t="$1" '{ sub(/#.*/, "") } $1 == t && $2 == "needs:" { for (i = 3; i <= NF; i++) print $i }' "$TOPICS/order"
+}
+
+# new_source: out/src as a work tree of out/linux that has no files yet. The caller holds the lock of out/build.
+new_source() {
+	rm -rf "$OUT/src"
+	git -C "$LINUX" worktree prune
+	git -C "$LINUX" worktree add -q --no-checkout --detach "$OUT/src" refs/mm/base
+	# out/linux may be sparse, and a new work tree is what that is
+	git -C "$OUT/src" config --worktree core.sparseCheckout false
+}
+
+# switch_source COMMIT: check out COMMIT in out/src, the folder that kernels are built from. The caller holds the lock
+# of out/build. scripts/tree fills out/src at first; after that only this function writes there. Edits by others are lost.
+switch_source() {
+	[ -e "$OUT/src/.git" ] || new_source
+	git -C "$OUT/src" checkout -q -f --detach "$1"
 }
 
 # arch_setup ARCH: what guest/arch/ARCH says, and CROSS, which is CROSS_COMPILE= on this host.

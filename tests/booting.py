@@ -54,7 +54,7 @@ class GuestTest(CommandTest):
             plan.write()
 
     def boot(self, *copy, **env):
-        return self.does(TOP / 'scripts/guest', 't', 'g', *copy, **env)
+        return self.does(TOP / 'scripts/guest', 't', '/'.join(('g', *copy)), **env)
 
     def boots(self):
         path = self.out / 'boots'

@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import time
+from unittest import mock
 
-from booting import GuestTest
+from booting import JOB, SETTINGS, GuestTest
 from support import TOP, CommandTest, main, write
+
+from harness.plan import GuestPlan, Plan
 
 
 class Walks(GuestTest):
@@ -27,6 +30,30 @@ class Walks(GuestTest):
         status, out, _ = self.run_command(TOP / 'scripts/walk', 't')
         self.assertEqual(status, 1)
         self.assertRegex(out, r'FAILED\n  \| harness: no kernel .*\n  full log: .*/log/guest-g-of-t.log\n$')
+
+    def two_guests(self):
+        plan = Plan('t', {'verb': 'run', 'flavour': 'debug'})
+        for name in ('g', 'h'):
+            plan.guest(GuestPlan(name, 'x86_64', 'series', JOB, SETTINGS))
+        with mock.patch.dict(os.environ, OUT=str(self.out)):
+            plan.write()
+
+    def test_guests_at_once(self):
+        """Two guests, each of which waits for the other."""
+        self.two_guests()
+        meet = ('here=${verdict%.new/verdict}; touch "$OUT/at.${here##*/}"; '
+                'until [ -e "$OUT/at.g" ] && [ -e "$OUT/at.h" ]; do sleep 0.1; done; echo complete >"$verdict"')
+        self.says(0, '^2 guests of t from g ', TOP / 'scripts/walk', 't', GUESTS='2', DO=meet)
+        self.assertEqual([(self.out / f'result/t/{name}/ended').read_text() for name in 'gh'], ['exit 0\n', 'exit 0\n'])
+
+    def test_guests_one_after_the_other(self):
+        self.two_guests()
+        out = self.does(TOP / 'scripts/walk', 't')
+        self.assertIn('guest g of t', out)
+        self.assertIn('guest h of t', out)
+
+    def test_guests_that_are_no_number(self):
+        self.refuses("GUESTS='x': want a number", TOP / 'scripts/walk', 't', GUESTS='x')
 
     def test_step_that_is_none(self):
         write(self.out / 'result/t/plan', 'fly away\n')
