@@ -29,10 +29,10 @@ def list_needs(args: argparse.Namespace) -> Iterator[str]:
 
 
 def list_series(args: argparse.Namespace) -> Iterator[str]:
-    """TOPIC FILE KIND base|- NAME=VALUE... by tabs; KIND is - for a line without one"""
+    """TOPIC FILE KIND base|- NAME=VALUE... by tabs"""
     for topic in _chosen(args):
         for patch in read_series(topic):
-            yield '\t'.join([patch.topic, patch.file, patch.kind.value if patch.kind else '-',
+            yield '\t'.join([patch.topic, patch.file, patch.kind.value,
                              'base' if patch.base else '-', *(f'{k}={v}' for k, v in patch.values.items())])
 
 

@@ -24,8 +24,6 @@ def has_fixes(mail: str) -> bool:
 def check_mail(patch: Patch, path: Path) -> None:
     """An error unless the kind of the patch agrees with its mail."""
     where = f'topics/{patch.topic}/{patch.file}'
-    if patch.kind is None:
-        raise HarnessError(f'{where} has no kind; its line in series wants FILE KIND [base] [name=value ...]')
     if has_fixes(need_text(path)) != (patch.kind is Kind.FIX):
         if patch.kind is Kind.FIX:
             raise HarnessError(f"{where} is a fix and has no 'Fixes:'; name the commit that it fixes, or change its kind in series")

@@ -42,13 +42,12 @@ class Topic:
 
 @dataclass(frozen=True)
 class Patch:
-    """A line of a topic's series. kind is None for a line of the old format, which has `files`."""
+    """A line of a topic's series."""
     topic: str
     file: str
-    kind: Kind | None
+    kind: Kind
     base: bool          # also applied to the base, so that its KUnit tests run there
-    values: dict[str, str] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)    # of a fix: group, trigger, evidence, case, stable
 
 
 @dataclass(frozen=True)
@@ -106,22 +105,9 @@ def check_topic(topics: dict[str, Topic], name: str) -> None:
         raise HarnessError(f"unknown TOPIC '{name}'; choose one of: {' '.join(topics)}")
 
 
-def _old_patch(topic: str, words: list[str]) -> Patch | None:
-    """A series line as it was before lines had a kind: FILE [test] PATH... To be deleted with its caller's line."""
-    if len(words) > 1 and words[1] in [kind.value for kind in Kind]:
-        return None
-    paths = tuple(w for w in words[1:] if w != '[test]')
-    if any('/' not in p or '=' in p for p in paths):
-        return None
-    return Patch(topic, words[0], None, '[test]' in words, files=paths)
-
-
 def parse_patch(topic: str, line: str, where: str) -> Patch:
     """FILE KIND [base] [name=value ...]"""
     words = line.split()
-    old = _old_patch(topic, words)
-    if old:
-        return old
     kinds = {kind.value: kind for kind in Kind}
     if len(words) < 2 or words[1] not in kinds:
         raise HarnessError(f"{where}: want FILE KIND [base] [name=value ...], with a KIND of: {' '.join(kinds)}")

@@ -72,7 +72,7 @@ class SeriesCheck(unittest.TestCase):
 
     def test_line_without_kind(self):
         self.series(FIX_DATA, '')
-        self.refuses('0002-other.patch has no kind')
+        self.refuses('want FILE KIND')
 
     def test_fix_without_tag(self):
         write(self.topics / 'demo/0001-fix.patch', OTHER)

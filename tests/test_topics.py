@@ -77,7 +77,7 @@ class Series(TopicsTest):
         self.assertEqual(patches[0].values['trigger'], 'user')
 
     def test_bad_lines(self):
-        for line, pattern in (('a.patch bugfix', 'with a KIND of: fix development test documentation'),
+        for line, pattern in (('a.patch', 'want FILE KIND'), ('a.patch [test] mm/x.c', 'want FILE KIND'), ('a.patch bugfix', 'with a KIND of: fix development test documentation'),
                               (f'a.patch fix {FIX} color=red', "'color=red' is not understood"),
                               (f'a.patch fix {FIX} group=alone', "'group=alone' is not understood"),
                               ('a.patch test group=alone', 'other patches have none'),
