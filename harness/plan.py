@@ -81,7 +81,10 @@ class Plan:
         shutil.rmtree(folder / 'jobs', ignore_errors=True)
         (folder / 'jobs').mkdir(parents=True)
         for interrupted in folder.rglob('*.new'):
-            shutil.rmtree(interrupted)
+            if interrupted.is_dir():
+                shutil.rmtree(interrupted)
+            else:
+                interrupted.unlink()
         for name in ('result.json', 'summary.txt', 'stale'):
             (folder / name).unlink(missing_ok=True)
         for guest in self.guests:

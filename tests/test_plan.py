@@ -104,6 +104,16 @@ class Run(PlanTest):
         with self.assertRaisesRegex(HarnessError, "no test matches TEST='p.b' TOPIC='' on arm64"):
             plans.plan_run(['arm64'], 'debug', test='p.b')
 
+    def test_what_an_interrupted_run_left_goes(self):
+        plan = plans.plan_run(['um'], 'debug')
+        write(self.work / 'out/result/debug/um-test.new/console', '')
+        write(self.work / 'out/result/debug/result.json.new', '')
+        write(self.work / 'out/result/debug/x86_64-base/ended', 'exit 0')
+        with mock.patch.dict(os.environ, OUT=str(self.work / 'out')):
+            plan.write()
+        left = {path.name for path in (self.work / 'out/result/debug').iterdir()}
+        self.assertEqual(left, {'x86_64-base', 'jobs', 'guests', 'plan', 'request.json'})
+
     def test_written_and_read(self):
         plan = plans.plan_run(['x86_64', 'um'], 'debug')
         with mock.patch.dict(os.environ, OUT=str(self.work / 'out')):
