@@ -56,7 +56,7 @@ class PostTest(SmallTreeTest):
         self.refuses("unknown TOPIC 'nope'", POST, TOPIC='nope')
 
     def test_without_identity(self):
-        self.refuses('does not know who posts', POST, GIT_CONFIG_COUNT='0')
+        self.refuses('does not know who posts', POST, GIT_CONFIG_COUNT='0', cwd=self.work)
 
     def test_without_cover_letter(self):
         (self.topics / 'demo/cover.txt').unlink()
