@@ -84,8 +84,10 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	scripts/prefixes $(ARCH)
 	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
 	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
+	FLAVOUR=debug+xfs TEST=longterm.xfs scripts/run x86_64 arm64
 	FLAVOUR=debug+kasan+rcu_strict scripts/mutants
 	FLAVOUR=debug+nr_cpus_2 scripts/mutants
+	FLAVOUR=debug+xfs scripts/mutants
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
 	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
 	FLAVOUR=debug+hvo_off TEST=not_asked scripts/run arm64

@@ -20,6 +20,7 @@ class Flavour:
     fragments: tuple[Path, ...]
     settings: dict[str, str]
     append: tuple[str, ...]
+    disks: tuple[str, ...]      # KIND:MIB, besides those of the topics' tests
     kernel: str     # the flavour of the kernel: only the fragments with CONFIG_ lines
 
 
@@ -33,9 +34,9 @@ def check_flavour(name: str, where: str = '', folder: Path = CONFIGS) -> tuple[P
 
 
 def read_flavour(name: str, folder: Path = CONFIGS) -> Flavour:
-    """Read a flavour's fragments. The first fragment that has a setting decides it; APPEND= adds up."""
+    """Read a flavour's fragments. The first fragment that has a setting decides it; APPEND= and DISKS= add up."""
     fragments = check_flavour(name, folder=folder)
-    settings, append, with_options = {}, [], []
+    settings, append, disks, with_options = {}, [], [], []
     for path in fragments:
         text = need_text(path)
         if re.search(r'^CONFIG_', text, re.M):
@@ -44,9 +45,11 @@ def read_flavour(name: str, folder: Path = CONFIGS) -> Flavour:
             key, equals, value = setting.partition('=')
             if key == 'APPEND' and equals:
                 append.append(value)
+            elif key == 'DISKS' and equals:
+                disks.extend(value.split())
             elif key in SETTINGS and equals:
                 settings.setdefault(key, value)
             else:
                 raise HarnessError(f"flavour {name}: unknown setting '{setting}'; "
-                                   f"a guest has {', '.join(SETTINGS)}, APPEND")
-    return Flavour(name, fragments, settings, tuple(append), '+'.join(with_options) or name)
+                                   f"a guest has {', '.join(SETTINGS)}, APPEND, DISKS")
+    return Flavour(name, fragments, settings, tuple(append), tuple(disks), '+'.join(with_options) or name)

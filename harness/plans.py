@@ -14,6 +14,7 @@ from .plan import GuestPlan, Plan, job_of, kernel_name, make_settings, out_folde
 from .stage import run_stage
 from .topics import all_patches, bench_variants, check_topic, read_order, read_series, topics_folder
 
+SUITE = 'debug+suite'
 SHARED = 'shared'   # the guest of mutants that share one
 NONE = 'none'       # the mutants kernel without a mutant
 
@@ -39,11 +40,12 @@ def _programs(job: list[str]) -> list[str]:
     return list(dict.fromkeys(line.split()[1] for line in job if line.startswith('selftest ')))
 
 
-def _disks(names: set[str], arch: Arch) -> dict[str, str]:
-    """DISKS= for a guest that runs cases of these topics."""
+def _disks(names: set[str], arch: Arch, flavour: Flavour) -> dict[str, str]:
+    """DISKS= for a guest of that flavour that runs cases of these topics."""
     topics = read_order(topics_folder())
     tests = read_tests(topics)
-    disks = list(dict.fromkeys(disk for topic in topics if topic in names for disk in tests.all_disks(topic)))
+    asked = [disk for topic in topics if topic in names for disk in tests.all_disks(topic)]
+    disks = dict.fromkeys([*asked, *(flavour.disks if names else ())])
     return {'DISKS': ' '.join(disks)} if disks and arch.has_qemu else {}
 
 
@@ -75,7 +77,7 @@ def _run_on(plan: Plan, arch: Arch, flavour: Flavour, here: list[Expectation], l
             return
         plan.step('build', arch.name, flavour.name, variant)
         job = (*job_of([e.case for e in some]), *more) if arch.has_qemu else ()
-        disks = _disks({e.topic for e in some if not e.is_kunit}, arch)
+        disks = _disks({e.topic for e in some if not e.is_kunit}, arch, flavour)
         settings = make_settings(arch, flavour, variant, timeout=600, **disks)
         plan.guest(GuestPlan(f'{arch.name}-{name or variant}', arch.name, variant, job, settings, (what,)))
 
@@ -120,7 +122,7 @@ def _mutants_on(plan: Plan, arch: Arch, flavour: Flavour, mutants: list[Mutant])
 
     def add(guest: str, some: list[Mutant], job: list[str], timeout: int) -> None:
         settings = make_settings(arch, flavour, 'mutants', append=f'mm_mutant={guest}', timeout=timeout,
-                                 **_disks({m.topic for m in some}, arch))
+                                 **_disks({m.topic for m in some}, arch, flavour))
         what = ['-'] if guest == NONE else [m.name for m in some]
         plan.guest(GuestPlan(f'{arch.name}-{guest}', arch.name, 'mutants', tuple(job if arch.has_qemu else []),
                              settings, tuple(what)))
@@ -174,7 +176,7 @@ def plan_kselftest(arch_name: str, variants: list[str], category: str = '') -> P
     categories = sorted(set(re.findall(r'CATEGORY="([a-z_0-9]*)"', need_text(script))) - {''})
     if category and category not in categories:
         raise HarnessError(f"unknown CATEGORY '{category}'; choose one of: {' '.join(categories)}")
-    flavour = read_flavour(DEFAULT)
+    flavour = read_flavour(SUITE)
     both = variants == ['base', 'series']
     plan = Plan(result_name('kselftest', '' if both else '-'.join(variants), category),
                 _request('kselftest', [arch_name], variants=variants, category=category))
@@ -182,7 +184,7 @@ def plan_kselftest(arch_name: str, variants: list[str], category: str = '') -> P
     plan.step('selftests', arch.name, 'kselftest')
     plan.step('root', arch.name, 'kselftest')
     for variant in variants:
-        plan.step('build', arch.name, DEFAULT, variant)
+        plan.step('build', arch.name, SUITE, variant)
         for each in [category] if category else categories:
             settings = make_settings(arch, flavour, variant, timeout=1900, MEMORY='3072', DISKS='swap:256', ROOT=f'{arch.name}-kselftest',
                                      hugetlb='hugetlb_free_vmemmap=on')
@@ -235,7 +237,7 @@ def plan_boot(arch_name: str, variant: str, flavour_name: str) -> Plan:
     plan = Plan('boot', _request('boot', [arch_name], flavour=flavour_name, variants=[variant]))
     for step in (['tree'], ['build', arch.name, flavour.name, variant], ['selftests', arch.name, 'tests'], ['root', arch.name]):
         plan.step(*step)
-    settings = make_settings(arch, flavour, variant, **_disks(set(topics), arch))
+    settings = make_settings(arch, flavour, variant, **_disks(set(topics), arch, flavour))
     plan.guest(GuestPlan(f'{arch.name}-{variant}', arch.name, variant, (), settings))
     return plan
 
