@@ -12,9 +12,11 @@ Why.
 diff --git a/mm/memory.c b/mm/memory.c
 --- a/mm/memory.c
 +++ b/mm/memory.c
-@@ -5,1 +5,1 @@
+@@ -5,3 +5,3 @@
 -FIVE
 +V
+ six
+ seven
 '''
 
 

@@ -17,9 +17,11 @@ Why.
 diff --git a/mm/memory.c b/mm/memory.c
 --- a/mm/memory.c
 +++ b/mm/memory.c
-@@ -5,1 +5,1 @@
+@@ -5,3 +5,3 @@
 -FIVE
 +V
+ six
+ seven
 '''
 FIVE = UPPER.replace('upper', 'five').replace('-FIVE\n+V\n', '-five\n+FIVE\n')
 
@@ -197,7 +199,7 @@ class Refused(SmallTreeTest):
     def test_base_patch_that_needs_a_fix(self):
         self.edit(self.topics / 'demo/0002-test.patch', '---\ndiff --git a/Kbuild',
                   '---\ndiff --git a/mm/memory.c b/mm/memory.c\n--- a/mm/memory.c\n+++ b/mm/memory.c\n'
-                  '@@ -4,1 +4,1 @@\n-FOUR\n+4\ndiff --git a/Kbuild')
+                  '@@ -4,3 +4,3 @@\n-FOUR\n+4\n five\n six\ndiff --git a/Kbuild')
         self.refuses("a patch with 'base' has to apply to the base alone", TREE)
 
     def test_uncommitted_changes(self):
