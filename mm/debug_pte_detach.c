@@ -9,25 +9,26 @@
  * write one. "Detached page tables" in Documentation/mm/process_addrs.rst
  * has the rule.
  *
- * Each function that detaches calls debug_pte_detach(), each free of a page
- * table passes debug_pte_free(). If only the latter complains, somebody wrote
- * to a page table that was detached: somebody who locked it and did not look
- * whether it still is attached. What is written and cleared again in between
- * is not seen.
+ * Each function that detaches calls debug_pte_detach(). A detached page table
+ * is freed either by pte_free_defer() or by an mmu_gather, and both call
+ * debug_pte_free() after the grace period. If only the latter complains,
+ * somebody wrote to a page table that was detached: somebody who locked it and
+ * did not look whether it still is attached. What is written and cleared again
+ * in between is not seen.
+ *
+ * The caller's name is kept in ptdesc's pt_index, which is otherwise s390's.
  */
 #include <linux/bug.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
-#include "internal.h"
+#include "debug_pte_detach.h"
 
-/* The first entry that is not none; PTRS_PER_PTE if there is none such. */
+/* Index of the first entry that is not pte_none(), or PTRS_PER_PTE. */
 static unsigned int first_used(pte_t *table)
 {
 	unsigned int i = 0;
 
-	if (pte_table_none(table))
-		return PTRS_PER_PTE;
-	while (i < PTRS_PER_PTE - 1 && pte_none(ptep_get(table + i)))
+	while (i < PTRS_PER_PTE && pte_none(ptep_get(table + i)))
 		i++;
 	return i;
 }
@@ -66,7 +67,7 @@ void __debug_pte_detach(pgtable_t pgtable, const char *caller)
  * Warns if it is a PTE table that was detached and holds an entry, and names
  * the function that detached it.
  *
- * Context: Any; after the RCU grace period, where there is one.
+ * Context: Any; after the RCU grace period.
  */
 void debug_pte_free(struct ptdesc *ptdesc)
 {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * get_user_pages_fast() and pin_user_pages_fast(): what they pin is what they were
- * asked for, and is what is mapped, however long the range; interrupts are disabled
- * for a bounded time meanwhile; and what must not be pinned is not, whoever frees or
- * protects it at the same time.
+ * get_user_pages_fast() and pin_user_pages_fast() pin the pages that are mapped, and as
+ * many as the caller asked for, however long the range is.  They disable interrupts for a
+ * bounded time.  They never pin secret memory, nor a page that another thread has freed,
+ * moved or reclaimed.
  *
- * Pages are pinned by gup_test, and read by it through the pins.  The races print
- * how many rounds they ran, see race_util.h.
+ * gup_test pins pages, and reads them through the pins.  race_util.h describes the races.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
@@ -26,8 +25,8 @@
 #define EVENTS		INSTANCE "/events/preemptirq/"
 /* pages that one section with interrupts disabled may cover */
 #define SECTION		512
-/* a page table or a huge page is larger than that on some machines */
-#define MAX_UNIT	(32UL << 20)
+/* skip machines where a page table or a huge page maps more */
+#define MAX_HUGE_SIZE	(32UL << 20)
 
 static int open_gup_test(void)
 {
@@ -35,10 +34,10 @@ static int open_gup_test(void)
 }
 
 /* Pin @nr pages for a long time; 0 or -1 with errno. */
-static int pin(int gup_test, const char *p, unsigned long nr, int flags)
+static int pin(int gup_test, const char *addr, unsigned long nr, int flags)
 {
 	struct pin_longterm_test arg = {
-		.addr = (unsigned long)p,
+		.addr = (unsigned long)addr,
 		.size = nr * psize(),
 		.flags = flags,
 	};
@@ -49,7 +48,7 @@ static int pin(int gup_test, const char *p, unsigned long nr, int flags)
 #define PIN_SLOW	PIN_LONGTERM_TEST_FLAG_USE_WRITE
 #define PIN_FAST	(PIN_LONGTERM_TEST_FLAG_USE_WRITE | PIN_LONGTERM_TEST_FLAG_USE_FAST)
 
-/* Copy what is pinned to @to. */
+/* Copy the pinned pages to @to. */
 static int read_pins(int gup_test, char *to)
 {
 	__u64 arg = (unsigned long)to;
@@ -62,78 +61,94 @@ static void unpin(int gup_test)
 	ioctl(gup_test, PIN_LONGTERM_TEST_STOP);
 }
 
-static unsigned long read_vmstat(const char *name)
-{
-	size_t len = strlen(name);
-	unsigned long value;
-	char line[128];
-	FILE *f;
-
-	/* have each CPU add its part */
-	f = fopen("/proc/sys/vm/stat_refresh", "w");
-	if (f) {
-		fputs("1", f);
-		fclose(f);
-	}
-	f = fopen("/proc/vmstat", "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, name, len) && line[len] == ' ') {
-			value = strtoul(line + len, NULL, 10);
-			fclose(f);
-			return value;
-		}
-	}
-	ksft_exit_fail_msg("no %s in /proc/vmstat\n", name);
-}
-
-/* Pages that have ever been pinned, each time counted, and those that still are. */
+/* Pages that were pinned since boot, each as often as it was. */
 static unsigned long pinned_ever(void)
 {
+	/* each CPU adds what it has counted */
+	try_write_file("/proc/sys/vm/stat_refresh", "1");
 	return read_vmstat("nr_foll_pin_acquired");
 }
 
+/* Pages that are pinned. */
 static unsigned long pinned_now(void)
 {
-	unsigned long released = read_vmstat("nr_foll_pin_released");
+	unsigned long acquired = pinned_ever();
 
-	return pinned_ever() - released;
+	return acquired - read_vmstat("nr_foll_pin_released");
 }
 
-/* Memory that is one piece of a file mapped again and again. */
+/* An area in which the same huge_size bytes of a file are mapped again and again. */
 FIXTURE(range)
 {
-	/* bytes of the piece, and of all of them */
-	unsigned long unit, size;
+	unsigned long huge_size, size;
 	int gup_test, memfd;
-	char *p;
+	/* trace_start() has mounted tracefs, and made the instance */
+	bool mounted, traced;
+	char *area;
 };
 
 FIXTURE_VARIANT(range)
 {
-	unsigned int memfd;
+	unsigned int memfd_flags;
 	/* mapped by pmds */
 	bool large;
 };
 
-FIXTURE_VARIANT_ADD(range, small) { .memfd = 0 };
-FIXTURE_VARIANT_ADD(range, thp) { .memfd = 0, .large = true };
-FIXTURE_VARIANT_ADD(range, hugetlb) { .memfd = MFD_HUGETLB };
+FIXTURE_VARIANT_ADD(range, small) { .memfd_flags = 0 };
+FIXTURE_VARIANT_ADD(range, thp) { .memfd_flags = 0, .large = true };
+FIXTURE_VARIANT_ADD(range, hugetlb) { .memfd_flags = MFD_HUGETLB };
 
 static bool map_range(FIXTURE_DATA(range) * self, bool large)
 {
-	unsigned long i;
+	for (unsigned long i = 0; i < self->size; i += self->huge_size) {
+		char *huge = self->area + i;
 
-	for (i = 0; i < self->size; i += self->unit) {
-		if (!map_memfd(self->p + i, self->unit, self->memfd, MAP_SHARED))
+		if (!map_file_at(huge, self->huge_size, self->memfd, MAP_SHARED))
 			return false;
-		force_read_pages(self->p + i, self->unit / psize(), psize());
-		if (large && madvise(self->p + i, self->unit, MADV_COLLAPSE))
+		if (large) {
+			FORCE_READ(*huge);
+			if (madvise_collapse_retry(huge, self->huge_size))
+				return false;
+		}
+		/* writable entries, so that GUP needs no fault */
+		if (madvise(huge, self->huge_size, MADV_POPULATE_WRITE))
 			return false;
-		/* writable, so that no fault is needed */
-		for (unsigned long j = 0; j < self->unit; j += psize())
-			__atomic_store_n(self->p + i + j, 1, __ATOMIC_RELAXED);
 	}
 	return true;
+}
+
+static void trace_stop(FIXTURE_DATA(range) * self)
+{
+	if (self->traced) {
+		try_write_file(EVENTS "enable", "0");
+		rmdir(INSTANCE);
+	}
+	if (self->mounted)
+		umount(TRACING);
+	self->traced = false;
+	self->mounted = false;
+}
+
+/* Trace this process; trace_stop() undoes it, also when this fails. */
+static bool trace_start(FIXTURE_DATA(range) * self)
+{
+	char filter[64];
+
+	if (access(TRACING "/instances", F_OK)) {
+		if (mount("none", TRACING, "tracefs", 0, NULL))
+			return false;
+		self->mounted = true;
+	}
+	/* a test that was killed may have left it */
+	try_write_file(EVENTS "enable", "0");
+	rmdir(INSTANCE);
+	if (mkdir(INSTANCE, 0700))
+		return false;
+	self->traced = true;
+	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
+	return !try_write_file(EVENTS "irq_disable/filter", filter) &&
+	       !try_write_file(EVENTS "irq_enable/filter", filter) &&
+	       !try_write_file(EVENTS "enable", "1");
 }
 
 FIXTURE_SETUP(range)
@@ -142,34 +157,25 @@ FIXTURE_SETUP(range)
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	self->unit = variant->memfd ? default_huge_page_size() : read_pmd_pagesize();
-	if (!self->unit || self->unit > MAX_UNIT)
-		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 20);
-	if (variant->memfd && !hugetlb_free_default_pages())
+	self->huge_size = variant->memfd_flags ? default_huge_page_size() : read_pmd_pagesize();
+	if (!self->huge_size || self->huge_size > MAX_HUGE_SIZE)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
+	if (variant->memfd_flags && !hugetlb_free_default_pages())
 		SKIP(return, "no free hugetlb page");
-	self->memfd = memfd_create("gup_fast", variant->memfd);
+	self->memfd = memfd_create("gup_fast", variant->memfd_flags);
 	ASSERT_GE(self->memfd, 0);
-	ASSERT_EQ(ftruncate(self->memfd, self->unit), 0);
+	ASSERT_EQ(ftruncate(self->memfd, self->huge_size), 0);
 }
 
 FIXTURE_TEARDOWN(range)
 {
-	if (self->p)
-		munmap(self->p, self->size);
+	trace_stop(self);
+	if (self->area)
+		munmap(self->area, self->size);
 	if (self->memfd >= 0)
 		close(self->memfd);
 	if (self->gup_test >= 0)
 		close(self->gup_test);
-}
-
-static bool put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
 }
 
 /* Sections with interrupts disabled that GUP-fast made, from the trace. */
@@ -179,26 +185,7 @@ struct sections {
 	double longest;
 };
 
-static bool trace_start(void)
-{
-	char filter[64];
-
-	if (access(TRACING "/instances", F_OK) && mount("none", TRACING, "tracefs", 0, NULL))
-		return false;
-	if (mkdir(INSTANCE, 0700) && errno != EEXIST)
-		return false;
-	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
-	return put(EVENTS "irq_disable/filter", filter) &&
-	       put(EVENTS "irq_enable/filter", filter) && put(EVENTS "enable", "1");
-}
-
-static void trace_stop(void)
-{
-	put(EVENTS "enable", "0");
-	rmdir(INSTANCE);
-}
-
-/* Reads one CPU's events, in order: the test stays on one. */
+/* The test stays on one CPU, so the events are in order. */
 static bool trace_read(struct sections *sections)
 {
 	double began = 0, time = 0;
@@ -216,7 +203,7 @@ static bool trace_read(struct sections *sections)
 			continue;
 		for (char *p = event; p > line && p[-1] != ' '; p--)
 			time = strtod(p - 1, NULL);
-		/* Who disables them may be a function that traces that. */
+		/* The caller of irq_disable may be a function of the tracer. */
 		if (!strncmp(event, ": irq_disable:", 14)) {
 			began = time;
 		} else if (!strncmp(event, ": irq_enable: caller=gup_fast", 29)) {
@@ -229,35 +216,28 @@ static bool trace_read(struct sections *sections)
 	return true;
 }
 
-/*
- * A section with interrupts disabled covers at most 512 pages, whatever was asked for.
- * 1 GiB is mapped page by page for it, which can take longer than a test usually has.
- */
-TEST_F_TIMEOUT(range, irqs_off, 120)
+/* A section with interrupts disabled covers at most SECTION pages, however many are pinned. */
+TEST_F_TIMEOUT(range, irqs_off, RACE_TIMEOUT)
 {
-	static const unsigned int nrs[] = { 512, 1024, 1536, 4096, 262144 };
+	static const unsigned int nrs[] = { 512, 1024, 1536, 4096, 32768 };
 	struct sections sections;
-	int cpus[2];
 
-	/* any CPU will do */
-	cpus[0] = 0;
-	two_cpus(cpus);
-	pin_to(cpus[0]);
-	self->size = 262144UL * psize();
-	self->p = reserve(self->size);
-	ASSERT_NE(self->p, NULL);
+	pin_to_first();
+	self->size = nrs[ARRAY_SIZE(nrs) - 1] * (unsigned long)psize();
+	self->area = reserve_aligned(self->size);
+	ASSERT_NE(self->area, NULL);
 	if (!map_range(self, variant->large)) {
 		ASSERT_TRUE(variant->large);
 		SKIP(return, "no THP of shmem: %s", strerror(errno));
 	}
 	/* the first and the last: each has a VMA of its own */
 	for (unsigned long i = 0; variant->large && i < 2; i++)
-		if (!check_huge_shmem(self->p + i * (self->size - self->unit), self->unit, 1,
-				      self->unit))
+		if (!check_huge_shmem(self->area + i * (self->size - self->huge_size),
+				      self->huge_size, 1, self->huge_size))
 			SKIP(return, "no THP of shmem");
 	for (unsigned long i = 0; i < ARRAY_SIZE(nrs); i++) {
 		struct gup_test arg = {
-			.addr = (unsigned long)self->p,
+			.addr = (unsigned long)self->area,
 			.size = nrs[i] * (unsigned long)psize(),
 			.nr_pages_per_call = nrs[i],
 			.gup_flags = FOLL_WRITE,
@@ -265,22 +245,21 @@ TEST_F_TIMEOUT(range, irqs_off, 120)
 		unsigned long pinned = pinned_ever();
 		int ret;
 
-		if (!trace_start()) {
-			trace_stop();
+		if (!trace_start(self)) {
 			ASSERT_TRUE(__test_passed(_metadata));
 			SKIP(return, "no events preemptirq:irq_disable and irq_enable");
 		}
 		ret = ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg);
-		put(EVENTS "enable", "0");
+		try_write_file(EVENTS "enable", "0");
 		ASSERT_TRUE(trace_read(&sections));
-		trace_stop();
+		trace_stop(self);
 		ASSERT_EQ(ret, 0);
 		EXPECT_EQ(pinned_ever() - pinned, nrs[i]) {
 			TH_LOG("pages pinned, of %u", nrs[i]);
 		}
 		TH_LOG("%u pages: %lu sections with interrupts disabled, the longest %.0f us",
 		       nrs[i], sections.nr, sections.longest);
-		/* without any, it was the slow path, or the trace is not understood */
+		/* none: the slow path pinned the pages, or trace_read() misreads the trace */
 		EXPECT_GT(sections.nr, 0);
 		EXPECT_GE(sections.nr * SECTION, nrs[i]) {
 			TH_LOG("interrupts disabled for more than %u pages", SECTION);
@@ -289,17 +268,16 @@ TEST_F_TIMEOUT(range, irqs_off, 120)
 }
 
 /*
- * What is pinned is what is mapped: ranges that begin and end beside the edges of page
- * tables and of chunks, with pages that are not there and pages that are read-only in
- * between, read through fast pins, through slow ones, and by the mapping.
+ * GUP pins the mapped pages: fast pins, slow pins and the mapping give the same contents.  Ranges begin and end beside the edges of page tables
+ * and of sections, and have unpopulated and read-only pages in them.
  */
 FIXTURE(content)
 {
-	unsigned long size, pmd;
-	/* what each page begins with */
+	unsigned long size, pmd_size;
+	/* the first word of each page */
 	unsigned long *tags;
 	int gup_test;
-	char *p, *copy;
+	char *area, *copy;
 };
 
 FIXTURE_SETUP(content)
@@ -307,37 +285,36 @@ FIXTURE_SETUP(content)
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	self->pmd = read_pmd_pagesize();
-	if (!self->pmd || self->pmd > MAX_UNIT / 4)
-		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 22);
-	self->size = 4 * self->pmd;
-	self->p = reserve(self->size);
-	ASSERT_NE(self->p, NULL);
+	self->pmd_size = read_pmd_pagesize();
+	if (!self->pmd_size || self->pmd_size > MAX_HUGE_SIZE / 4)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 22);
+	self->size = 4 * self->pmd_size;
+	self->area = reserve_aligned(self->size);
+	ASSERT_NE(self->area, NULL);
 	self->tags = calloc(self->size / psize(), sizeof(self->tags[0]));
 	ASSERT_NE(self->tags, NULL);
 	self->copy = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			  -1, 0);
 	ASSERT_NE(self->copy, MAP_FAILED);
-	ASSERT_EQ(mmap(self->p, self->size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), self->p);
-	/* The second and the fourth are THPs. */
-	madvise(self->p, self->size, MADV_NOHUGEPAGE);
+	ASSERT_TRUE(map_file_at(self->area, self->size, -1, MAP_PRIVATE | MAP_ANONYMOUS));
+	/* the second and the fourth pmd map THPs */
+	madvise(self->area, self->size, MADV_NOHUGEPAGE);
 	for (unsigned long i = 0; i < self->size / psize(); i++) {
 		self->tags[i] = i + 1;
-		*(unsigned long *)(self->p + i * psize()) = self->tags[i];
+		*(unsigned long *)(self->area + i * psize()) = self->tags[i];
 	}
-	for (unsigned long i = self->pmd; i < self->size; i += 2 * self->pmd) {
-		madvise(self->p + i, self->pmd, MADV_HUGEPAGE);
-		if (madvise(self->p + i, self->pmd, MADV_COLLAPSE) ||
-		    !check_huge_anon(self->p + i, self->pmd, 1, self->pmd))
+	for (unsigned long i = self->pmd_size; i < self->size; i += 2 * self->pmd_size) {
+		madvise(self->area + i, self->pmd_size, MADV_HUGEPAGE);
+		if (madvise_collapse_retry(self->area + i, self->pmd_size) ||
+		    !check_huge_anon(self->area + i, self->pmd_size, 1, self->pmd_size))
 			SKIP(return, "no THP: %s", strerror(errno));
 	}
 }
 
 FIXTURE_TEARDOWN(content)
 {
-	if (self->p)
-		munmap(self->p, self->size);
+	if (self->area)
+		munmap(self->area, self->size);
 	if (self->copy)
 		munmap(self->copy, self->size);
 	free(self->tags);
@@ -346,21 +323,21 @@ FIXTURE_TEARDOWN(content)
 }
 
 /*
- * None are pinned when none are asked for.  The range begins with a page table, and
- * what is mapped ends within it: who walks past the range stops there, unharmed.
+ * No page is pinned when the caller asks for none.  The range begins with a page table,
+ * and the mapping ends within that: a walk past the range stops there.
  */
 TEST_F(content, nothing)
 {
 	unsigned long before, pinned;
 
-	ASSERT_EQ(munmap(self->p + self->pmd / 2, self->pmd / 2), 0);
+	ASSERT_EQ(munmap(self->area + self->pmd_size / 2, self->pmd_size / 2), 0);
 	for (int asked = 1; asked >= 0; asked--) {
 		pinned = -1UL;
-		/* Others may pin meanwhile, but not every time. */
+		/* Other processes may pin pages, but not in every attempt. */
 		for (int i = 0; i < 10 && pinned != asked; i++) {
 			struct gup_test arg = {
-				.addr = (unsigned long)self->p,
-				.size = asked ? psize() : self->pmd,
+				.addr = (unsigned long)self->area,
+				.size = asked ? psize() : self->pmd_size,
 				.nr_pages_per_call = asked,
 				.gup_flags = FOLL_WRITE,
 			};
@@ -376,20 +353,20 @@ TEST_F(content, nothing)
 	}
 }
 
-/* Pages of [first, first + nr) that are not what was written; -1 if they cannot be pinned. */
+/* Pages of [first, first + nr) with other contents than their tags; -1 if not pinned. */
 static long wrong_pages(FIXTURE_DATA(content) * self, unsigned long first, unsigned long nr,
 			int flags)
 {
-	char *p = self->p + first * psize();
+	char *addr = self->area + first * psize();
 	long wrong = 0;
 
-	if (pin(self->gup_test, p, nr, flags))
+	if (pin(self->gup_test, addr, nr, flags))
 		return -1;
 	memset(self->copy, 0xff, nr * psize());
 	if (read_pins(self->gup_test, self->copy))
 		wrong = -1;
 	for (unsigned long i = 0; wrong >= 0 && i < nr; i++)
-		wrong += memcmp(self->copy + i * psize(), p + i * psize(), psize()) ||
+		wrong += memcmp(self->copy + i * psize(), addr + i * psize(), psize()) ||
 			 *(unsigned long *)(self->copy + i * psize()) != self->tags[first + i];
 	unpin(self->gup_test);
 	return wrong;
@@ -420,7 +397,7 @@ TEST_F(content, populated)
 	check_ranges(_metadata, self);
 }
 
-/* Each time again: pinning them has them populated. */
+/* Pinning populates a hole, so each pin has a new one. */
 TEST_F(content, holes)
 {
 	const unsigned long pages = self->size / psize();
@@ -428,7 +405,7 @@ TEST_F(content, holes)
 					pages / 2, pages - 1 };
 
 	for (unsigned long i = 0; i < ARRAY_SIZE(holes); i++) {
-		char *hole = self->p + holes[i] * psize();
+		char *hole = self->area + holes[i] * psize();
 
 		self->tags[holes[i]] = 0;
 		ASSERT_EQ(madvise(hole, psize(), MADV_DONTNEED), 0);
@@ -442,7 +419,7 @@ TEST_F(content, holes)
 	}
 }
 
-/* What is pinned before a page that cannot be does not stay pinned. */
+/* When a page cannot be pinned, those before it do not stay pinned. */
 TEST_F(content, read_only)
 {
 	const unsigned long pages = self->size / psize();
@@ -450,14 +427,14 @@ TEST_F(content, read_only)
 	const unsigned long before = pinned_now();
 
 	for (unsigned long i = 0; i < ARRAY_SIZE(edges); i++) {
-		char *p = self->p + edges[i] * psize();
+		char *edge = self->area + edges[i] * psize();
 
-		ASSERT_EQ(mprotect(p, psize(), PROT_READ), 0);
+		ASSERT_EQ(mprotect(edge, psize(), PROT_READ), 0);
 		EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), -1) {
 			TH_LOG("a page that is read-only was pinned for writing");
 		}
 		EXPECT_EQ(errno, EFAULT);
-		ASSERT_EQ(mprotect(p, psize(), PROT_READ | PROT_WRITE), 0);
+		ASSERT_EQ(mprotect(edge, psize(), PROT_READ | PROT_WRITE), 0);
 	}
 	EXPECT_EQ(wrong_pages(self, 0, pages, PIN_FAST), 0);
 	EXPECT_EQ(pinned_now(), before) {
@@ -465,12 +442,12 @@ TEST_F(content, read_only)
 	}
 }
 
-/* Writing to a file through a pin that stays is what file systems cannot track. */
+/* File systems cannot track writes through a long-term pin: such a pin is refused. */
 FIXTURE(longterm)
 {
-	unsigned long pmd;
+	unsigned long pmd_size;
 	int gup_test, fd;
-	char *p;
+	char *area;
 };
 
 FIXTURE_VARIANT(longterm)
@@ -503,20 +480,20 @@ FIXTURE_SETUP(longterm)
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	self->pmd = read_pmd_pagesize();
-	if (!self->pmd || self->pmd > MAX_UNIT)
-		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 20);
+	self->pmd_size = read_pmd_pagesize();
+	if (!self->pmd_size || self->pmd_size > MAX_HUGE_SIZE)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
 	self->fd = open_on(variant->type);
 	if (self->fd < 0)
 		SKIP(return, "no %s that can be written to is mounted", variant->type);
-	self->p = reserve(self->pmd);
-	ASSERT_NE(self->p, NULL);
+	self->area = reserve_aligned(self->pmd_size);
+	ASSERT_NE(self->area, NULL);
 }
 
 FIXTURE_TEARDOWN(longterm)
 {
-	if (self->p)
-		munmap(self->p, self->pmd);
+	if (self->area)
+		munmap(self->area, self->pmd_size);
 	if (self->fd >= 0)
 		close(self->fd);
 	if (self->gup_test >= 0)
@@ -526,7 +503,7 @@ FIXTURE_TEARDOWN(longterm)
 static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(longterm) * self,
 			   unsigned long nr)
 {
-	EXPECT_EQ(pin(self->gup_test, self->p, nr, PIN_FAST), -1) {
+	EXPECT_EQ(pin(self->gup_test, self->area, nr, PIN_FAST), -1) {
 		TH_LOG("pages of a file pinned for writing, for a long time");
 		unpin(self->gup_test);
 	}
@@ -536,25 +513,25 @@ static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(longt
 TEST_F(longterm, small)
 {
 	ASSERT_EQ(ftruncate(self->fd, psize()), 0);
-	ASSERT_TRUE(map_memfd(self->p, psize(), self->fd, MAP_SHARED));
-	__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
+	ASSERT_TRUE(map_file_at(self->area, psize(), self->fd, MAP_SHARED));
+	__atomic_store_n(self->area, 1, __ATOMIC_RELAXED);
 	expect_refused(_metadata, self, 1);
 }
 
 TEST_F(longterm, large)
 {
-	char *content = calloc(1, self->pmd);
+	char *content = calloc(1, self->pmd_size);
 
 	ASSERT_NE(content, NULL);
 	/* in one go, so that the file system may use one large folio */
-	ASSERT_EQ(write(self->fd, content, self->pmd), self->pmd);
+	ASSERT_EQ(write(self->fd, content, self->pmd_size), self->pmd_size);
 	free(content);
-	ASSERT_TRUE(map_memfd(self->p, self->pmd, self->fd, MAP_SHARED));
+	ASSERT_TRUE(map_file_at(self->area, self->pmd_size, self->fd, MAP_SHARED));
 	/* The first access writes: it maps the folio by a pmd that is writable. */
-	__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
-	if (!check_huge_file(self->p, self->pmd, 1, self->pmd))
+	__atomic_store_n(self->area, 1, __ATOMIC_RELAXED);
+	if (!check_huge_file(self->area, self->pmd_size, 1, self->pmd_size))
 		SKIP(return, "no large folio of the file, mapped by a pmd");
-	expect_refused(_metadata, self, self->pmd / psize());
+	expect_refused(_metadata, self, self->pmd_size / psize());
 	expect_refused(_metadata, self, 1);
 }
 
@@ -567,10 +544,12 @@ TEST_F(longterm, large)
  */
 FIXTURE(race)
 {
-	/* bytes of p, other and moved; where in them what is pinned begins, and what is freed */
-	unsigned long size, at, freed;
+	/* of area, refill and moved, in bytes */
+	unsigned long size;
+	/* in them: where the pinned pages begin, and how many bytes are freed */
+	unsigned long offset, freed;
 	int gup_test, pagemap;
-	char *p, *other, *moved, *copy;
+	char *area, *refill, *moved, *copy;
 };
 
 FIXTURE_VARIANT(race)
@@ -583,13 +562,12 @@ FIXTURE_VARIANT_ADD(race, thp) { .large = true };
 
 static char *map_anon(unsigned long size, bool large)
 {
-	char *p = reserve(size);
+	char *addr = reserve_aligned(size);
 
-	if (!p || mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		       -1, 0) != p)
+	if (!addr || !map_file_at(addr, size, -1, MAP_PRIVATE | MAP_ANONYMOUS))
 		return NULL;
-	madvise(p, size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	return p;
+	madvise(addr, size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return addr;
 }
 
 FIXTURE_SETUP(race)
@@ -598,30 +576,30 @@ FIXTURE_SETUP(race)
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
 	self->size = read_pmd_pagesize();
-	if (!self->size || self->size > MAX_UNIT)
-		SKIP(return, "no huge pages of at most %lu MB", MAX_UNIT >> 20);
+	if (!self->size || self->size > MAX_HUGE_SIZE)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
 	self->freed = self->size;
 	if (!variant->large) {
-		self->at = self->size - NR_RACE / 2 * psize();
+		self->offset = self->size - NR_RACE / 2 * psize();
 		self->size *= 2;
-		/* not all that a page table maps: it would be freed, too */
+		/* less than a page table maps: the table would be freed, too */
 		self->freed = NR_RACE * psize();
 	}
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
-	self->p = map_anon(self->size, variant->large);
-	ASSERT_NE(self->p, NULL);
-	*self->p = 1;
-	if (variant->large && !check_huge_anon(self->p, self->size, 1, self->size))
+	self->area = map_anon(self->size, variant->large);
+	ASSERT_NE(self->area, NULL);
+	*self->area = 1;
+	if (variant->large && !check_huge_anon(self->area, self->size, 1, self->size))
 		SKIP(return, "no THP");
-	self->other = map_anon(self->size, variant->large);
+	self->refill = map_anon(self->size, variant->large);
 	self->moved = map_anon(self->size, variant->large);
 	self->copy = map_anon(NR_RACE * psize(), false);
-	ASSERT_NE(self->other, NULL);
+	ASSERT_NE(self->refill, NULL);
 	ASSERT_NE(self->moved, NULL);
 	ASSERT_NE(self->copy, NULL);
 	madvise(self->copy, NR_RACE * psize(), MADV_DONTFORK);
-	madvise(self->other, self->size, MADV_DONTFORK);
+	madvise(self->refill, self->size, MADV_DONTFORK);
 }
 
 FIXTURE_TEARDOWN(race)
@@ -630,19 +608,19 @@ FIXTURE_TEARDOWN(race)
 		close(self->gup_test);
 }
 
-static void write_tags(char *p, long tag)
+static void write_tags(char *addr, long tag)
 {
 	for (unsigned long i = 0; i < NR_RACE; i++)
-		__atomic_store_n((long *)(p + i * psize()), tag, __ATOMIC_RELAXED);
+		__atomic_store_n((long *)(addr + i * psize()), tag, __ATOMIC_RELAXED);
 }
 
-static bool is_huge(int pagemap, char *p)
+static bool is_huge(int pagemap, char *addr)
 {
 	struct page_region region;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
-		.start = (uintptr_t)p,
-		.end = (uintptr_t)p + psize(),
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + psize(),
 		.vec = (uintptr_t)&region,
 		.vec_len = 1,
 		.category_mask = PAGE_IS_HUGE,
@@ -652,46 +630,44 @@ static bool is_huge(int pagemap, char *p)
 	return ioctl(pagemap, PAGEMAP_SCAN, &arg) == 1;
 }
 
-/* Pages among what is pinned that do not hold @tag, nor 0 if @zero. */
-static unsigned long other_tags(FIXTURE_DATA(race) * self, long tag, bool zero)
+/* Pinned pages that do not hold @tag, nor 0 if @zero. */
+static unsigned long wrong_tags(FIXTURE_DATA(race) * self, long tag, bool zero)
 {
-	unsigned long other = 0;
+	unsigned long wrong = 0;
 
 	if (read_pins(self->gup_test, self->copy))
 		return NR_RACE;
 	for (unsigned long i = 0; i < NR_RACE; i++) {
 		long found = *(long *)(self->copy + i * psize());
 
-		other += found != tag && !(zero && !found);
+		wrong += found != tag && !(zero && !found);
 	}
-	return other;
+	return wrong;
 }
 
-static void report_race(struct __test_metadata *_metadata, struct race *race,
-			unsigned long violations, const char *what)
+static void report_race(struct __test_metadata *_metadata, struct race *race, const char *failure)
 {
 	race_stop(race);
-	TH_LOG("%lu rounds, %lu overlaps, in %lu %s", race->rounds, race->overlaps, violations,
-	       what);
-	EXPECT_EQ(violations, 0) {
-		TH_LOG("%s in %lu rounds", what, violations);
+	TH_LOG("%lu rounds, %lu overlaps, in %lu %s", race->rounds, race->overlaps, race->failed,
+	       failure);
+	EXPECT_EQ(race->failed, 0) {
+		TH_LOG("%s in %lu rounds", failure, race->failed);
 	}
-	if (__test_passed(_metadata) && not_raced(race))
-		SKIP(return, "%s", not_raced(race));
+	skip_unless_raced(_metadata, race, RACE_MIN_OVERLAPS);
 }
 
 /*
- * Pin what is tagged, while @theirs is done to it.  With @keeps what is pinned has to
- * stay what is mapped, and is tagged once more; else it may have been freed, but
- * must not be another's.  It is made clean by MADV_FREE before if @lazyfree.
+ * Pin tagged pages while the thread does @thread_fn to them.  With @keeps the pinned
+ * pages have to stay the mapped ones, which are tagged once more.  Else the pages may
+ * have been freed, but must not hold the tags of new owners.  With @lazyfree, MADV_FREE
+ * makes them clean before.
  */
 static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
-		      const FIXTURE_VARIANT(race) * variant, void (*theirs)(void *data),
-		      bool keeps, bool lazyfree, const char *what)
+		      const FIXTURE_VARIANT(race) * variant, void (*thread_fn)(void *data),
+		      bool keeps, bool lazyfree, const char *failure)
 {
-	struct race race = { .theirs = theirs, .data = self };
-	char *pinned = self->p + self->at;
-	unsigned long violations = 0;
+	struct race race = { .thread_fn = thread_fn, .data = self };
+	char *pinned = self->area + self->offset;
 	long tag = 0;
 
 	if (!race_start(&race))
@@ -699,25 +675,25 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 	while (race_on(&race)) {
 		int ret;
 
-		/* large again, if it was split */
-		madvise(self->p, self->size, MADV_DONTNEED);
-		madvise(self->other, self->size, MADV_DONTNEED);
+		/* a new THP, if the last was split */
+		madvise(self->area, self->size, MADV_DONTNEED);
+		madvise(self->refill, self->size, MADV_DONTNEED);
 		write_tags(pinned, ++tag);
-		/* no memory for a THP just now: not a round */
-		if (variant->large && !is_huge(self->pagemap, self->p))
+		/* without memory for a THP there is no round */
+		if (variant->large && !is_huge(self->pagemap, self->area))
 			continue;
 		if (lazyfree)
-			madvise(self->p, self->size, MADV_FREE);
+			madvise(self->area, self->size, MADV_FREE);
 		race_begin(&race);
 		ret = pin(self->gup_test, pinned, NR_RACE, PIN_FAST);
 		race_end(&race);
 		ASSERT_EQ(ret, 0);
 		if (keeps)
 			write_tags(pinned, ++tag);
-		violations += other_tags(self, tag, !keeps) != 0;
+		race.failed += wrong_tags(self, tag, !keeps) != 0;
 		unpin(self->gup_test);
 	}
-	report_race(_metadata, &race, violations, what);
+	report_race(_metadata, &race, failure);
 }
 
 static void fork_child(void *data)
@@ -730,7 +706,7 @@ static void fork_child(void *data)
 		waitpid(pid, NULL, 0);
 }
 
-/* Who writes after fork() gets a copy of what is shared; of what is pinned the child does. */
+/* A pinned page stays the parent's: fork() copies it for the child. */
 TEST_F_TIMEOUT(race, fork, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant, fork_child, true, false, "pins lost to a fork()");
@@ -741,30 +717,30 @@ static void free_and_refill(void *data)
 {
 	FIXTURE_DATA(race) * self = data;
 
-	madvise(self->p + self->at, self->freed, MADV_DONTNEED);
-	write_tags(self->other + self->at, -1);
+	madvise(self->area + self->offset, self->freed, MADV_DONTNEED);
+	write_tags(self->refill + self->offset, -1);
 }
 
-/* What was freed and is another's by now must not be pinned. */
+/* A page that was freed and has a new owner must not be pinned. */
 TEST_F_TIMEOUT(race, free, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant, free_and_refill, false, false, "freed pages pinned");
 }
 
-/* Move what maps pages, a page table or a pmd, and map others by it where it is now. */
+/* Move the page table or the pmd, and map other pages by it at its new address. */
 static void move_and_refill(void *data)
 {
 	FIXTURE_DATA(race) * self = data;
-	char *moved = self->moved + self->at;
+	char *moved = self->moved + self->offset;
 
-	if (mremap(self->p, self->size, self->size,
+	if (mremap(self->area, self->size, self->size,
 		   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, self->moved) != self->moved)
 		ksft_exit_fail_perror("mremap");
 	madvise(moved, NR_RACE * psize(), MADV_DONTNEED);
 	write_tags(moved, -1);
 }
 
-/* What is mapped elsewhere by now was never mapped here. */
+/* Pages that were mapped at the new address only must not be pinned. */
 TEST_F_TIMEOUT(race, move, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant, move_and_refill, false, false,
@@ -775,10 +751,10 @@ static void page_out(void *data)
 {
 	FIXTURE_DATA(race) * self = data;
 
-	madvise(self->p, self->size, MADV_PAGEOUT);
+	madvise(self->area, self->size, MADV_PAGEOUT);
 }
 
-/* What is reclaimed is not pinned, what is pinned is not reclaimed.  No swap is needed. */
+/* A page is either pinned or reclaimed.  Lazily freed pages need no swap. */
 TEST_F_TIMEOUT(race, reclaim, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant, page_out, true, true, "reclaimed pages pinned");
@@ -789,11 +765,11 @@ static void unmap_page(void *data)
 	munmap(data, psize());
 }
 
-/* Secret memory is never pinned, not while its last user unmaps it either. */
+/* Secret memory is never pinned, not even while its last user unmaps it. */
 FIXTURE(secret)
 {
 	int gup_test;
-	char *p;
+	char *area;
 };
 
 FIXTURE_SETUP(secret)
@@ -801,8 +777,8 @@ FIXTURE_SETUP(secret)
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
-	self->p = reserve(psize());
-	ASSERT_NE(self->p, NULL);
+	self->area = reserve_aligned(psize());
+	ASSERT_NE(self->area, NULL);
 }
 
 FIXTURE_TEARDOWN(secret)
@@ -813,8 +789,7 @@ FIXTURE_TEARDOWN(secret)
 
 TEST_F_TIMEOUT(secret, unmap, RACE_TIMEOUT)
 {
-	struct race race = { .theirs = unmap_page, .data = self->p };
-	unsigned long violations = 0;
+	struct race race = { .thread_fn = unmap_page, .data = self->area };
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
@@ -826,19 +801,23 @@ TEST_F_TIMEOUT(secret, unmap, RACE_TIMEOUT)
 			SKIP(return, "memfd_secret: %s", strerror(errno));
 		}
 		ASSERT_EQ(ftruncate(fd, psize()), 0);
-		ASSERT_TRUE(map_memfd(self->p, psize(), fd, MAP_SHARED));
-		__atomic_store_n(self->p, 1, __ATOMIC_RELAXED);
+		ASSERT_TRUE(map_file_at(self->area, psize(), fd, MAP_SHARED));
+		__atomic_store_n(self->area, 1, __ATOMIC_RELAXED);
 		/* The mapping is the last user. */
 		close(fd);
 		race_begin(&race);
-		/* to read: to write, nothing without a mapping is pinned */
-		if (!pin(self->gup_test, self->p, 1, PIN_LONGTERM_TEST_FLAG_USE_FAST)) {
-			violations++;
+		/* for reading: for writing, GUP refuses pages without a mapping */
+		if (!pin(self->gup_test, self->area, 1, PIN_LONGTERM_TEST_FLAG_USE_FAST)) {
+			race.failed++;
 			unpin(self->gup_test);
 		}
 		race_end(&race);
 	}
-	report_race(_metadata, &race, violations, "secret pages pinned");
+	report_race(_metadata, &race, "secret pages pinned");
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char **argv)
+{
+	race_adjust_timeouts();
+	return test_harness_run(argc, argv);
+}

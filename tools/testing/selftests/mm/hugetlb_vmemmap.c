@@ -1,60 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * HugeTLB Vmemmap Optimization (HVO): what it frees, what it leaves to be seen
- * of struct pages, and what walks over them meanwhile.
+ * HugeTLB Vmemmap Optimization (HVO) frees pages of the vmemmap and restores them, shows
+ * the same struct pages to user space, and tolerates concurrent walkers of the vmemmap.
  *
- * For each size of hugetlb folios that the kernel has, on every architecture
- * with HVO.  What is freed and restored is counted exactly, by nr_memmap_pages
- * and nr_memmap_boot_pages of /proc/vmstat.  A folio whose struct pages fit in
- * one page cannot be optimized: nothing is freed, and all else holds.
+ * The tests run for each hugetlb size of the kernel, on every architecture with HVO.
+ * They count the freed and restored pages exactly, by nr_memmap_pages and
+ * nr_memmap_boot_pages of /proc/vmstat.  A folio whose struct pages fit in one page
+ * cannot be optimized: nothing is freed, and all else holds.
  *
- * churn and offline take SECONDS or, with ROUNDS=n in the environment, until n
- * folios have been optimized and restored.  With COLD=1 there, the caller says that
- * no folio has been optimized since the kernel booted: the first one allocates what
- * all of them share, and fault wants to see that fail.
+ * churn and offline take RACE_SECONDS or, with ROUNDS=n in the environment, until n
+ * folios have been optimized and restored.  With COLD=1 in the environment, the caller
+ * says that no folio has been optimized since the kernel booted: the first one allocates
+ * the pages that all folios share, and fault expects to see that allocation fail.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "kselftest_harness.h"
 #include <glob.h>
 #include <linux/limits.h>
 #include <linux/mempolicy.h>
-#include <linux/mman.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "kselftest_harness.h"
 #include "hugepage_settings.h"
-#include "vm_util.h"
+#include "race_util.h"
 
 #define SYSCTL		"/proc/sys/vm/hugetlb_optimize_vmemmap"
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
 #define INJECT		"/sys/kernel/debug/fail_function/"
 #define DIFFERS		"vmemmap_page_differs"
-#define SECONDS		4
-#define PATIENCE	40
+/* cycles in a row that may optimize no folio */
 #define IDLE		1000
+/* migrations, and folios given back while the pool shrinks, that are enough */
 #define MIGRATIONS	50
 #define SHRINKS		20
-#define TIMEOUT		3600
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
 #define MB(n)		((unsigned long)(n) << 20)
-/* sizeof(struct page), where HVO is there at all; other powers of 2 are not seen. */
+/* sizeof(struct page) wherever HVO exists */
 #define STRUCT_PAGE	64
 
-/* The architectures that select it. */
+/* architectures that select HVO */
 #if defined(__x86_64__) || defined(__aarch64__) || defined(__loongarch64) || \
 	(defined(__riscv) && __riscv_xlen == 64)
 #define HAVE_HVO	1
@@ -62,49 +47,41 @@
 #define HAVE_HVO	0
 #endif
 
-static unsigned long read_vmstat(const char *name)
-{
-	unsigned long value = 0;
-	char key[64];
-	FILE *f = fopen("/proc/vmstat", "r");
-
-	if (!f)
-		ksft_exit_fail_perror("/proc/vmstat");
-	while (fscanf(f, "%63s %lu", key, &value) == 2)
-		if (!strcmp(key, name))
-			break;
-	if (feof(f))
-		ksft_exit_fail_msg("no %s in /proc/vmstat\n", name);
-	fclose(f);
-	return value;
-}
-
 /* Pages that hold struct pages. */
 static unsigned long memmap_pages(void)
 {
 	return read_vmstat("nr_memmap_pages") + read_vmstat("nr_memmap_boot_pages");
 }
 
-/* Like write_num(), but it may fail: 0 or -errno. */
-static int try_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = 0;
+/* Settings that tests change, as they were before the first test. */
+static const char *const changed[] = {
+	SYSCTL, FAIL "min-order", FAIL "ignore-gfp-wait", FAIL "verbose",
+};
 
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+static char saved_texts[ARRAY_SIZE(changed)][32];
+
+static void save_settings(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(changed); i++)
+		if (!read_file(changed[i], saved_texts[i], sizeof(saved_texts[i])))
+			saved_texts[i][0] = 0;
+}
+
+/* Also end the injection of errors into vmemmap_page_differs(). */
+static void restore_settings(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(changed); i++)
+		if (saved_texts[i][0])
+			try_write_file(changed[i], saved_texts[i]);
+	try_write_file(INJECT "inject", "!" DIFFERS);
+	hugetlb_restore_settings();
 }
 
 FIXTURE(hvo)
 {
-	char pool[PATH_MAX];
+	char pool[PATH_MAX];		/* nr_hugepages of this size */
 	unsigned long saved;		/* pages that an optimized folio saves */
 	unsigned long before;		/* memmap_pages() of an empty pool */
-	unsigned long sysctl;
 	unsigned long size;		/* of a folio, in bytes */
 	unsigned int nr;		/* of folios to work with */
 	int kpageflags, kpagecount, pagemap;
@@ -148,14 +125,11 @@ FIXTURE_VARIANT_ADD(hvo, 1g)
 /* Ask for a pool of @nr folios; how many there are. */
 static unsigned long set_pool(FIXTURE_DATA(hvo) * self, unsigned long nr)
 {
-	unsigned long got;
-
-	if (write_sysfs(self->pool, nr) || read_sysfs(self->pool, &got))
-		ksft_exit_fail_perror(self->pool);
-	return got;
+	hugetlb_set_nr_pages(self->size, nr);
+	return hugetlb_nr_pages(self->size);
 }
 
-/* Whether folios that come to the pool are to be optimized. */
+/* Optimize folios that are added to the pool, or not. */
 static void set_hvo(bool on)
 {
 	write_num(SYSCTL, on);
@@ -202,7 +176,6 @@ FIXTURE_SETUP(hvo)
 	unsigned long sizes[16], most;
 	int n = detect_hugetlb_page_sizes(sizes, 16), found = 0;
 
-	self->sysctl = -1UL;
 	if (geteuid())
 		SKIP(return, "needs root");
 	for (int i = 0; i < n; i++)
@@ -227,30 +200,22 @@ FIXTURE_SETUP(hvo)
 	ASSERT_LE(0, self->kpagecount = open("/proc/kpagecount", O_RDONLY));
 	ASSERT_LE(0, self->pagemap = open("/proc/self/pagemap", O_RDONLY));
 
-	hugetlb_save_settings();
-	self->sysctl = read_num(SYSCTL);
 	for (int i = 0; i < n; i++)
 		hugetlb_set_nr_pages(sizes[i], 0);
 	self->before = memmap_pages();
 
-	/* a quarter of what is free, at most 64 of them */
+	/* a quarter of the free memory, at most 64 folios */
 	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
 	self->nr = most < 2 ? 2 : most > 64 ? 64 : most;
 	set_hvo(true);
-	if (too_late(self)) {
-		write_num(SYSCTL, self->sysctl);
-		hugetlb_restore_settings();
+	if (too_late(self))
 		SKIP(return, "boot with hugetlb_free_vmemmap=on");
-	}
 }
 
 FIXTURE_TEARDOWN(hvo)
 {
-	if (self->sysctl == -1UL)
-		return;
 	set_pool(self, 0);
-	write_num(SYSCTL, self->sysctl);
-	hugetlb_restore_settings();
+	restore_settings();
 }
 
 /* The pool has @nr optimized folios: is that what the memmap says? */
@@ -261,7 +226,7 @@ static void expect_saved(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * 
 		TH_LOG("pages saved by %lu folios", nr);
 }
 
-/* With HVO, each folio frees all pages of its struct pages but one, and gets them back. */
+/* With HVO, each folio frees all vmemmap pages but one, and gets them back. */
 TEST_F(hvo, saved)
 {
 	unsigned long nr;
@@ -281,7 +246,7 @@ TEST_F(hvo, saved)
 	}
 }
 
-/* Without it nothing is freed, and what has been freed before comes back all the same. */
+/* Without HVO nothing is freed, and folios optimized before get their pages back. */
 TEST_F(hvo, off)
 {
 	unsigned long nr = set_pool(self, 1), all;
@@ -300,10 +265,10 @@ TEST_F(hvo, off)
 static char *map_folio(FIXTURE_DATA(hvo) * self, int prot, int flags)
 {
 	int shift = __builtin_ctzl(self->size);
-	char *p = mmap(NULL, self->size, PROT_READ | PROT_WRITE | prot,
-		       MAP_ANONYMOUS | MAP_HUGETLB | flags | shift << MAP_HUGE_SHIFT, -1, 0);
+	char *folio = mmap(NULL, self->size, PROT_READ | PROT_WRITE | prot,
+			   MAP_ANONYMOUS | MAP_HUGETLB | flags | shift << MAP_HUGE_SHIFT, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	return folio == MAP_FAILED ? NULL : folio;
 }
 
 #if defined(__aarch64__)
@@ -321,7 +286,7 @@ static int prot_tags(void)
 	return getauxval(AT_HWCAP2) & HWCAP2_MTE ? PROT_MTE : 0;
 }
 
-/* The tag of the granule @i that is to be set: another one for each neighbour, never 0. */
+/* The tag of granule @i: neighbours differ, and none is 0. */
 static unsigned long tag_of(unsigned long i)
 {
 	return 1 + i % 15;
@@ -339,7 +304,7 @@ static void set_tags(void *p, unsigned long size)
 	}
 }
 
-/* How many granules do not have it. */
+/* Granules that do not have their tag. */
 static unsigned long wrong_tags(void *p, unsigned long size)
 {
 	unsigned long wrong = 0;
@@ -370,7 +335,7 @@ static unsigned long wrong_tags(void *p, unsigned long size)
 }
 #endif
 
-/* Flags and counts of a mapped folio's pages, as user space sees them. */
+/* Read flags and counts of a folio's pages, as user space sees them. */
 static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
 		       uint64_t *flags, uint64_t *counts)
 {
@@ -380,8 +345,8 @@ static bool read_pages(FIXTURE_DATA(hvo) * self, unsigned long pfn,
 	       pread(self->kpagecount, counts, len, pfn * 8) == (ssize_t)len;
 }
 
-/* Struct pages tell the same with and without HVO, and nothing of hugetlb afterwards. */
-TEST_F_TIMEOUT(hvo, content, TIMEOUT)
+/* Struct pages look the same with and without HVO, and not like hugetlb afterwards. */
+TEST_F_TIMEOUT(hvo, content, RACE_TIMEOUT)
 {
 	unsigned long n = self->size / psize(), pfn, differ = 0, wrong = 0, left = 0;
 	unsigned long n_folios;
@@ -435,7 +400,7 @@ TEST_F_TIMEOUT(hvo, content, TIMEOUT)
  * Copy to an optimized folio, page by page: for a child that writes, and to migrate.
  * With MTE, tags are copied, too.
  */
-TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
+TEST_F_TIMEOUT(hvo, copy, RACE_TIMEOUT)
 {
 	unsigned long differ = 0, tags = 0, n = self->size / sizeof(n), *p;
 	int status, error, prot = prot_tags();
@@ -462,7 +427,7 @@ TEST_F_TIMEOUT(hvo, copy, TIMEOUT)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status) TH_LOG("the child's copy");
 
-	/* Soft offline migrates the folio; what is left of it is given back below. */
+	/* Soft offline migrates the folio; set_pool() below frees the old one. */
 	error = madvise(p + n / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
 	if (error != EINVAL && error != EOPNOTSUPP)
 		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
@@ -555,7 +520,7 @@ static void *compact(void *arg)
 	while (!atomic_load(w->stop)) {
 		int fd = open_page_tables();
 
-		try_write("/proc/sys/vm/compact_memory", "1");
+		try_write_file("/proc/sys/vm/compact_memory", "1");
 		if (fd >= 0) {
 			while (!atomic_load(w->stop) && read(fd, buf, sizeof(buf)) > 0)
 				;
@@ -670,7 +635,7 @@ static void *move_nodes(void *arg)
 	return NULL;
 }
 
-/* Are pages there to be soft-offlined?  Advice of no page says so. */
+/* Can pages be soft-offlined?  MADV_SOFT_OFFLINE of no page tells. */
 static bool can_soft_offline(FIXTURE_DATA(hvo) * self)
 {
 	return self->nr >= 8 && !madvise(NULL, 0, MADV_SOFT_OFFLINE);
@@ -700,18 +665,20 @@ static unsigned long optimized(FIXTURE_DATA(hvo) * self, unsigned long nr)
 }
 
 /*
- * Fill the pool and wait until all @walkers have had a turn, or PATIENCE is over.
- * Then let it grow and shrink beside them, for SECONDS or until ROUNDS folios have
- * been optimized and restored, as many as have saved pages of the memmap and given
- * them back.  @each_time: the first walker has a turn whenever the pool is full.
- * How many folios the walkers took from the pool.
+ * Fill the pool and wait until all @walkers have had a turn, RACE_MAX_SECONDS at most.
+ * Then let the pool grow and shrink beside them, for RACE_SECONDS or until ROUNDS folios
+ * have saved pages of the memmap and given them back.  With @each_time, the first walker
+ * has a turn whenever the pool is full.
+ *
+ * Return: how many folios the walkers took from the pool.
  */
 static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
 			   struct walker *walkers, size_t nr, bool each_time)
 {
-	const char *rounds = getenv("ROUNDS");
+	const unsigned long rounds = race_rounds();
 	unsigned long folios = 0, seen = 0, taken = 0, idle = 0, turn, got, full, left;
-	time_t patience = time(NULL) + PATIENCE, end = 0;
+	const unsigned long long patience = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
+	unsigned long long end = 0;
 
 	atomic_store(&cycles, 0);
 	do {
@@ -721,14 +688,13 @@ static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) 
 		turn = atomic_load(&walkers[0].turns);
 		while ((walkers_there(walkers, nr) < nr ||
 			(each_time && atomic_load(&walkers[0].turns) == turn)) &&
-		       time(NULL) < patience)
+		       now_ns() < patience)
 			sched_yield();
 		if (!end)
-			end = time(NULL) + SECONDS;
-		if (read_sysfs(self->pool, &left))
-			ksft_exit_fail_perror(self->pool);
+			end = now_ns() + RACE_SECONDS * NSEC_PER_SEC;
+		left = hugetlb_nr_pages(self->size);
 		taken += got > left ? got - left : 0;
-		/* what the walkers use, and so does not go, is counted another time */
+		/* folios that walkers use stay, and are counted in a later cycle */
 		left = set_pool(self, 0);
 		left = optimized(self, left);
 		seen += got;
@@ -738,8 +704,8 @@ static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) 
 		} else {
 			idle++;
 		}
-	} while (rounds ? folios < strtoul(rounds, NULL, 10) && idle < IDLE : time(NULL) < end);
-	EXPECT_LT(idle, IDLE) TH_LOG("none was optimized, again and again");
+	} while (rounds ? folios < rounds && idle < IDLE : now_ns() < end);
+	EXPECT_LT(idle, IDLE) TH_LOG("no folio was optimized in %u cycles", IDLE);
 	EXPECT_LT(0, folios);
 	TH_LOG("%lu of %lu folios optimized and restored in %lu cycles, %lu taken by others",
 	       folios, seen, atomic_load(&cycles), taken);
@@ -757,7 +723,7 @@ static void start_walkers(FIXTURE_DATA(hvo) * self, struct walker *walkers, size
 	}
 }
 
-/* Whether all have had a turn. */
+/* Stop the walkers; have all of them had a turn? */
 static bool stop_walkers(struct walker *walkers, size_t nr, atomic_bool *stop)
 {
 	atomic_store(stop, true);
@@ -767,7 +733,7 @@ static bool stop_walkers(struct walker *walkers, size_t nr, atomic_bool *stop)
 }
 
 /* Optimize and restore while others look at pages, move them and use folios. */
-TEST_F_TIMEOUT(hvo, churn, TIMEOUT)
+TEST_F_TIMEOUT(hvo, churn, RACE_TIMEOUT)
 {
 	void *(*const walks[])(void *) = { walk_pfns, compact, use_folios, soft_offline };
 	struct walker walkers[ARRAY_SIZE(walks)] = {};
@@ -826,10 +792,10 @@ static void *offline_blocks(void *arg)
 			if (!movable_block(blocks.gl_pathv[i]))
 				continue;
 			snprintf(path, sizeof(path), "%s/state", blocks.gl_pathv[i]);
-			if (try_write(path, "offline"))
+			if (try_write_file(path, "offline"))
 				continue;
 			atomic_fetch_add(&w->turns, 1);
-			if (try_write(path, "online_movable"))
+			if (try_write_file(path, "online_movable"))
 				ksft_exit_fail_perror(path);
 		}
 	}
@@ -838,7 +804,7 @@ static void *offline_blocks(void *arg)
 }
 
 /* Optimize and restore while the memory that folios are in goes offline. */
-TEST_F_TIMEOUT(hvo, offline, TIMEOUT)
+TEST_F_TIMEOUT(hvo, offline, RACE_TIMEOUT)
 {
 	void *(*const walks[])(void *) = { offline_blocks };
 	struct walker walkers[ARRAY_SIZE(walks)] = {};
@@ -878,7 +844,7 @@ TEST_F(hvo, demote)
 		 self->size >> 10);
 	if (access(path, F_OK))
 		SKIP(return, "no smaller size");
-	if (self->size <= MB(2) || try_write(path, "2M"))
+	if (self->size <= MB(2) || try_write_file(path, "2M"))
 		SKIP(return, "cannot be split to 2M");
 
 	nr = set_pool(self, 2);
@@ -892,7 +858,7 @@ TEST_F(hvo, demote)
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/demote",
 		 self->size >> 10);
 	snprintf(text, sizeof(text), "%lu", nr);
-	ASSERT_EQ(0, try_write(path, text));
+	ASSERT_EQ(0, try_write_file(path, text));
 	EXPECT_EQ(sum, self->before - memmap_pages())
 		TH_LOG("pages saved by folios of 2M");
 	EXPECT_EQ(0, set_pool(self, 0));
@@ -910,7 +876,7 @@ static bool set_pool_failing(FIXTURE_DATA(hvo) * self, int fd, unsigned long nr,
 	if (pwrite(fd, text, strlen(text), 0) <= 0)
 		ksft_exit_fail_perror("fail-nth");
 	snprintf(text, sizeof(text), "%lu", nr);
-	try_write(self->pool, text);
+	try_write_file(self->pool, text);
 	memset(text, 0, sizeof(text));
 	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || pwrite(fd, "0", 1, 0) != 1)
 		ksft_exit_fail_perror("fail-nth");
@@ -919,20 +885,20 @@ static bool set_pool_failing(FIXTURE_DATA(hvo) * self, int fd, unsigned long nr,
 
 /*
  * Allocations fail in turn when the pool grows, and when it shrinks: nothing is
- * lost.  Those of folios themselves do not: fail_page_alloc leaves them alone.
- * Where the vmemmap is mapped by PMDs, that of more and more folios is split.
+ * lost.  fail_page_alloc does not fail allocations of folios.  Where PMDs map the
+ * vmemmap, the PMDs of more and more folios are split.
  */
-TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
+TEST_F_TIMEOUT(hvo, fault, RACE_TIMEOUT)
 {
 	unsigned long failed[3] = {}, most;
 	int fd;
 
 	if (!self->saved)
 		SKIP(return, "nothing is allocated for folios of this size");
-	if (try_write(FAIL "min-order", "0") || try_write(FAIL "ignore-gfp-wait", "N") ||
-	    try_write(FAIL "verbose", "0"))
+	if (try_write_file(FAIL "min-order", "0") || try_write_file(FAIL "ignore-gfp-wait", "N") ||
+	    try_write_file(FAIL "verbose", "0"))
 		SKIP(return, "needs CONFIG_FAIL_PAGE_ALLOC");
-	/* Without HVO: what all folios share is allocated with the first. */
+	/* Without HVO: the first optimized folio allocates the page that all share. */
 	set_hvo(false);
 	if (set_pool(self, 4) < 4)
 		SKIP(return, NO_MEMORY);
@@ -947,7 +913,7 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
 			ASSERT_EQ(restore ? 4 : 0, set_pool(self, restore ? 4 : 0));
 			one = set_pool_failing(self, fd, restore ? 0 : 4, nth);
 
-			/* What could not be restored is surplus. */
+			/* folios that could not be restored are surplus */
 			set_pool(self, 4);
 			ASSERT_EQ(0, set_pool(self, 0));
 			expect_saved(_metadata, self, 0);
@@ -980,7 +946,7 @@ TEST_F_TIMEOUT(hvo, fault, TIMEOUT)
  * Where folios are remapped in stages, the pages of some are said to differ from the
  * shared one: they stay as they were, and all others are optimized.
  */
-TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
+TEST_F_TIMEOUT(hvo, refused, RACE_TIMEOUT)
 {
 	/* fewer than one a folio: each page that is said to differ is of another one */
 	unsigned long every = self->saved + self->saved / 2, nr, refused;
@@ -998,24 +964,24 @@ TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
 		SKIP(return, "too few folios");
 	refused--;
 	/* one that was interrupted may have left it */
-	try_write(INJECT "inject", "!" DIFFERS);
-	if (try_write(INJECT "inject", DIFFERS))
+	try_write_file(INJECT "inject", "!" DIFFERS);
+	if (try_write_file(INJECT "inject", DIFFERS))
 		SKIP(return, "needs CONFIG_FAIL_FUNCTION, and remapping in stages");
 	snprintf(text, sizeof(text), "%lu", every);
-	EXPECT_EQ(0, try_write(INJECT "interval", text));
+	EXPECT_EQ(0, try_write_file(INJECT "interval", text));
 	snprintf(text, sizeof(text), "%lu", refused);
-	EXPECT_EQ(0, try_write(INJECT "times", text));
-	EXPECT_EQ(0, try_write(INJECT "verbose", "0"));
-	EXPECT_EQ(0, try_write(INJECT DIFFERS "/retval", "1"));
-	EXPECT_EQ(0, try_write(INJECT "probability", "100"));
+	EXPECT_EQ(0, try_write_file(INJECT "times", text));
+	EXPECT_EQ(0, try_write_file(INJECT "verbose", "0"));
+	EXPECT_EQ(0, try_write_file(INJECT DIFFERS "/retval", "1"));
+	EXPECT_EQ(0, try_write_file(INJECT "probability", "100"));
 	EXPECT_EQ(nr, set_pool(self, nr));
-	EXPECT_EQ(0, try_write(INJECT "probability", "0"));
-	EXPECT_EQ(0, try_write(INJECT "inject", "!" DIFFERS));
+	EXPECT_EQ(0, try_write_file(INJECT "probability", "0"));
+	EXPECT_EQ(0, try_write_file(INJECT "inject", "!" DIFFERS));
 
 	TH_LOG("%lu of %lu folios refused", refused, nr);
 	expect_saved(_metadata, self, nr - refused);
 
-	/* Nothing of those that were refused is left, nor does it hinder another time. */
+	/* A refused folio leaves nothing behind, and can be optimized later. */
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 	nr = set_pool(self, self->nr);
@@ -1026,80 +992,77 @@ TEST_F_TIMEOUT(hvo, refused, TIMEOUT)
 
 struct user {
 	FIXTURE_DATA(hvo) * self;
-	char *p;			/* a folio's */
-	unsigned long full;		/* the folios that there were */
+	char *folio;			/* a mapped folio of the pool */
+	unsigned long full;		/* folios in the pool before it shrinks */
 	atomic_bool ready, shrinking;
-	bool met;
+	bool overlap;			/* given back while the pool shrank */
 	pthread_t thread;
 };
 
 /* Give the folio back as soon as the pool has become smaller. */
 static void *unmap_when_smaller(void *arg)
 {
-	struct user *u = arg;
-	unsigned long nr;
+	struct user *user = arg;
 	bool smaller;
 
-	atomic_store(&u->ready, true);
+	atomic_store(&user->ready, true);
 	do {
-		if (read_sysfs(u->self->pool, &nr))
-			ksft_exit_fail_perror(u->self->pool);
-		smaller = nr < u->full;
-	} while (!smaller && atomic_load(&u->shrinking));
-	munmap(u->p, u->self->size);
-	u->met = smaller && atomic_load(&u->shrinking);
+		smaller = hugetlb_nr_pages(user->self->size) < user->full;
+	} while (!smaller && atomic_load(&user->shrinking));
+	munmap(user->folio, user->self->size);
+	user->overlap = smaller && atomic_load(&user->shrinking);
 	return NULL;
 }
 
-/* A folio in use is given back while the pool shrinks: it does not stay. */
-TEST_F_TIMEOUT(hvo, shrink, TIMEOUT)
+/* A folio that is given back while the pool shrinks does not stay in the pool. */
+TEST_F_TIMEOUT(hvo, shrink, RACE_TIMEOUT)
 {
-	unsigned long attempts = 0, met = 0, stayed = 0;
-	time_t end = time(NULL) + PATIENCE;
+	struct race race = { .began = now_ns() };
 
-	while (met < SHRINKS && time(NULL) < end) {
-		struct user u = { .self = self, .shrinking = true };
+	while (race.overlaps < SHRINKS && !race.failed &&
+	       now_ns() - race.began < RACE_MAX_SECONDS * NSEC_PER_SEC) {
+		struct user user = { .self = self, .shrinking = true };
 
-		u.full = set_pool(self, self->nr);
-		if (u.full < 2)
+		user.full = set_pool(self, self->nr);
+		if (user.full < 2)
 			break;
-		ASSERT_NE(NULL, u.p = map_folio(self, 0, MAP_PRIVATE));
-		u.p[0] = 1;
-		ASSERT_EQ(0, pthread_create(&u.thread, NULL, unmap_when_smaller, &u));
-		while (!atomic_load(&u.ready))
+		ASSERT_NE(NULL, user.folio = map_folio(self, 0, MAP_PRIVATE));
+		user.folio[0] = 1;
+		ASSERT_EQ(0, pthread_create(&user.thread, NULL, unmap_when_smaller, &user));
+		while (!atomic_load(&user.ready))
 			sched_yield();
-		ASSERT_EQ(0, write_sysfs(self->pool, 0));
-		atomic_store(&u.shrinking, false);
-		pthread_join(u.thread, NULL);
+		hugetlb_set_nr_pages(self->size, 0);
+		atomic_store(&user.shrinking, false);
+		pthread_join(user.thread, NULL);
 
-		attempts++;
-		met += u.met;
-		stayed += !!set_pool(self, 0);
+		race.rounds++;
+		race.overlaps += user.overlap;
+		race.failed += !!set_pool(self, 0);
 	}
-	if (!attempts)
+	if (!race.rounds)
 		SKIP(return, NO_MEMORY);
-	TH_LOG("%lu attempts, in %lu a folio was given back while the pool shrank", attempts, met);
-	EXPECT_EQ(0, stayed) TH_LOG("folios that stay");
+	TH_LOG("%lu rounds, in %lu a folio was given back while the pool shrank", race.rounds,
+	       race.overlaps);
+	EXPECT_EQ(0, race.failed) TH_LOG("folios that stay");
 
-	/* One that did is not lost: it is the pool's if that grows. */
+	/* A folio that stayed is not lost: it belongs to the pool when that grows. */
 	set_pool(self, self->nr);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
-	if (met < SHRINKS && __test_passed(_metadata))
-		SKIP(return, "too few were given back while the pool shrank");
+	skip_unless_raced(_metadata, &race, SHRINKS);
 }
 
 /*
  * The pool shrinks and grows while folios of it are migrated, between two nodes, or
  * else by soft offline: then it is empty, and can be filled.
  */
-TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
+TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 {
 	const bool nodes = !access(NODE1, F_OK);
 	void *(*const walks[])(void *) = { nodes ? move_nodes : soft_offline };
 	struct walker walkers[ARRAY_SIZE(walks)] = { { .often = true } };
 	unsigned long surplus = 0, resized = 0, nr;
-	time_t end = time(NULL) + PATIENCE;
+	const unsigned long long end = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
 	atomic_bool stop = false;
 	char path[PATH_MAX];
 
@@ -1113,7 +1076,7 @@ TEST_F_TIMEOUT(hvo, migrate, TIMEOUT)
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/surplus_hugepages",
 		 self->size >> 10);
 	start_walkers(self, walkers, 1, walks, &stop);
-	while (atomic_load(&walkers[0].turns) < MIGRATIONS && time(NULL) < end) {
+	while (atomic_load(&walkers[0].turns) < MIGRATIONS && now_ns() < end) {
 		set_pool(self, nr);
 		set_pool(self, 0);
 		resized++;
@@ -1159,7 +1122,7 @@ static unsigned long said_too_late(void)
  */
 TEST(not_asked)
 {
-	unsigned long before, during, old, said;
+	unsigned long before, during, said;
 	const unsigned long nr = 4;
 
 	if (geteuid())
@@ -1170,8 +1133,6 @@ TEST(not_asked)
 		SKIP(return, "asked for when the kernel booted");
 	ASSERT_EQ(0, access(SYSCTL, F_OK)) TH_LOG("HVO is there");
 
-	hugetlb_save_settings();
-	old = read_num(SYSCTL);
 	hugetlb_set_nr_pages(MB(2), 0);
 	before = memmap_pages();
 	/* by a test before this one */
@@ -1184,13 +1145,25 @@ TEST(not_asked)
 		during = memmap_pages();
 		hugetlb_set_nr_pages(MB(2), 0);
 	}
-	write_num(SYSCTL, old);
 	TH_LOG("%lu pages saved by %lu folios", before - during, nr);
 	EXPECT_EQ(before == during || said, said_too_late())
 		TH_LOG("lines that say why nothing is saved");
 	EXPECT_EQ(before, memmap_pages());
-	hugetlb_restore_settings();
+	restore_settings();
 }
 #endif
 
-TEST_HARNESS_MAIN
+int main(int argc, char **argv)
+{
+	race_adjust_timeouts();
+	if (!geteuid()) {
+		/*
+		 * A fixture whose setup fails is not torn down, nor is one of a test that
+		 * is killed: this process restores the settings when it exits.
+		 */
+		hugetlb_save_settings();
+		save_settings();
+		atexit(restore_settings);
+	}
+	return test_harness_run(argc, argv);
+}

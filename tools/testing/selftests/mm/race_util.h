@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * For tests of what races with page faults: memory that may fault is touched, and
- * two calls are made to overlap in time.
+ * Races of two system calls, a round at a time.
  *
- * The races print how many rounds they ran, and in how many of them the two
- * calls overlapped in time.  They take SECONDS each, or longer if fewer than
- * OVERLAPS of the rounds have overlapped by then: a race that did not take place
- * proves nothing, and is a skip.  With ROUNDS=n in the environment they go on
- * until that many rounds have overlapped, OVERLAPS at the least.
+ * A race counts its rounds, and the rounds in which the two calls overlapped in
+ * time.  It ends when RACE_ENOUGH_OVERLAPS rounds have overlapped, after
+ * RACE_SECONDS, or in the round that fails.  With fewer than RACE_MIN_OVERLAPS
+ * overlaps it goes on until RACE_MAX_SECONDS: too few overlaps prove nothing, and
+ * skip the test.
+ *
+ * With ROUNDS=n in the environment, a race goes on until n rounds have overlapped,
+ * RACE_MIN_OVERLAPS at the least.  A failed round does not end it, nor does the harness.
+ *
+ * Include kselftest_harness.h before this header.
  */
 #ifndef __RACE_UTIL_H__
 #define __RACE_UTIL_H__
@@ -16,86 +20,34 @@
 #include <fcntl.h>
 #include <linux/mman.h> /* MADV_GUARD_INSTALL, MADV_COLLAPSE */
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include "vm_util.h"
 
-#define SECONDS		4
-#define MAX_SECONDS	20
-#define OVERLAPS	100
-/* for the harness; ROUNDS may take long */
-#define RACE_TIMEOUT	7200
+/* how long a race goes on, in seconds, and how long it waits for enough overlaps */
+#define RACE_SECONDS		4
+#define RACE_MAX_SECONDS	20
+/* rounds that have to overlap, and rounds that are enough */
+#define RACE_MIN_OVERLAPS	100
+#define RACE_ENOUGH_OVERLAPS	1000
+/* for the harness: longer than any race takes without ROUNDS */
+#define RACE_TIMEOUT		50
 
-static __thread sigjmp_buf jump;
-static __thread atomic_bool jump_set;
-
-static inline void on_fault(int signal)
-{
-	if (!jump_set)
-		_exit(128 + signal);
-	siglongjmp(jump, signal);
-}
-
-/* The signal that reading a byte at @p raises, 0 if it can be read. */
-static inline int read_signal(char *p)
-{
-	int signal = sigsetjmp(jump, 1);
-
-	jump_set = 1;
-	if (!signal)
-		FORCE_READ(*p);
-	jump_set = 0;
-	return signal;
-}
-
-/* The signal that writing a byte at @p raises, 0 if it can be written. */
-static inline int write_signal(char *p)
-{
-	int signal = sigsetjmp(jump, 1);
-
-	jump_set = 1;
-	if (!signal)
-		__atomic_store_n(p, 1, __ATOMIC_RELAXED);
-	jump_set = 0;
-	return signal;
-}
-
-/* Poison the page at @p; it may be told by SIGBUS.  False if that cannot be done. */
-static inline bool hwpoison(char *p, unsigned long size)
-{
-	bool poisoned = true;
-
-	if (!sigsetjmp(jump, 1)) {
-		jump_set = 1;
-		poisoned = !madvise(p, size, MADV_HWPOISON) || errno == EBUSY ||
-			   errno == EHWPOISON;
-	}
-	jump_set = 0;
-	return poisoned;
-}
-
-/* Let read_signal() and write_signal() see what is raised, and hwpoison() go on. */
-static inline int catch_faults(void)
-{
-	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
-
-	return sigaction(SIGSEGV, &act, NULL) ?: sigaction(SIGBUS, &act, NULL);
-}
+#define NSEC_PER_SEC		1000000000ULL
 
 static inline unsigned long long now_ns(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
 }
 
 static inline void pin_to(int cpu)
@@ -108,27 +60,29 @@ static inline void pin_to(int cpu)
 }
 
 /*
- * A race of two calls, a round at a time.  The other call runs in a thread on
- * another CPU; both start together, ours later by a random part of the time
- * that theirs takes, so that ours meets every part of theirs.  Time is counted
- * in turns of a loop: a guest's clock may be too coarse.
+ * One of the two calls is thread_fn(data), in a thread on another CPU.  The other is
+ * made by the test, between race_begin() and race_end().  Both start together, the
+ * test's call later by a random part of the time that thread_fn() takes, so that it
+ * meets every part of thread_fn().  Time is counted in turns of a loop: a guest's
+ * clock may be too coarse.
  */
 struct race {
-	void (*theirs)(void *data);
+	void (*thread_fn)(void *data);
 	void *data;
-	unsigned long rounds, overlaps;
+	/* failed: rounds that showed the bug; the test counts them */
+	unsigned long rounds, overlaps, failed;
 	unsigned long long began;
 	unsigned int seed;
-	/* turns of wait_for() that their call takes; the median of the first rounds */
+	/* turns of wait_for() that thread_fn() takes: the median of the first rounds */
 	unsigned long turns, calibration[15];
 	bool pending;
 	pthread_t thread;
 	int cpu;
-	/* the round that we let them start, and that they have reached */
+	/* rounds: let go by the test; of the thread, waited for, started and done */
 	atomic_ulong go, ready, started, done;
 };
 
-/* The two CPUs of this task's that races use; false if there is only one. */
+/* The first two CPUs that this task may run on; false if there is only one. */
 static inline bool two_cpus(int cpus[2])
 {
 	cpu_set_t set;
@@ -140,6 +94,15 @@ static inline bool two_cpus(int cpus[2])
 		if (CPU_ISSET(cpu, &set))
 			cpus[n++] = cpu;
 	return n == 2;
+}
+
+/* Stay on one CPU, the first that this task may run on. */
+static inline void pin_to_first(void)
+{
+	int cpus[2] = { 0, 0 };
+
+	two_cpus(cpus);
+	pin_to(cpus[0]);
 }
 
 /* Wait until @counter is @value, at most @turns; how many turns it took. */
@@ -167,7 +130,7 @@ static inline void *race_thread(void *arg)
 			return NULL;
 		seen = round;
 		atomic_store(&r->started, seen);
-		r->theirs(r->data);
+		r->thread_fn(r->data);
 		atomic_store(&r->done, seen);
 	}
 }
@@ -189,7 +152,7 @@ static inline bool race_start(struct race *r)
 	return true;
 }
 
-/* ROUNDS of the environment; 0 if it is no number above that. */
+/* ROUNDS of the environment; 0 without it, or if it is no number above that. */
 static inline unsigned long race_rounds(void)
 {
 	const char *rounds = getenv("ROUNDS");
@@ -197,27 +160,50 @@ static inline unsigned long race_rounds(void)
 	return rounds ? strtoul(rounds, NULL, 10) : 0;
 }
 
-/* Is there time for another round? */
-static inline bool race_on(struct race *r)
+/*
+ * With ROUNDS, have the harness wait for tests of RACE_TIMEOUT without a limit.  For
+ * main(), before test_harness_run().
+ */
+static inline void race_adjust_timeouts(void)
 {
-	unsigned long rounds = race_rounds();
-	unsigned long long seconds = (now_ns() - r->began) / 1000000000;
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
 
-	if (rounds)
-		return r->overlaps < (rounds < OVERLAPS ? OVERLAPS : rounds);
-	return seconds < (r->overlaps < OVERLAPS ? MAX_SECONDS : SECONDS);
+	if (!race_rounds())
+		return;
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			if (t->timeout == RACE_TIMEOUT)
+				t->timeout = -1;
 }
 
-/* Did it take place often enough?  Else the test is to be skipped by this reason. */
-static inline const char *not_raced(struct race *r)
+/* Is there to be another round? */
+static inline bool race_on(struct race *r)
 {
-	static char reason[80];
+	const unsigned long rounds = race_rounds();
+	const unsigned long long seconds = (now_ns() - r->began) / NSEC_PER_SEC;
 
-	if (r->overlaps >= OVERLAPS)
-		return NULL;
-	snprintf(reason, sizeof(reason), "only %lu of %lu rounds overlapped", r->overlaps,
-		 r->rounds);
-	return reason;
+	if (rounds)
+		return r->overlaps < (rounds < RACE_MIN_OVERLAPS ? RACE_MIN_OVERLAPS : rounds);
+	if (r->failed)
+		return false;
+	if (r->overlaps < RACE_MIN_OVERLAPS)
+		return seconds < RACE_MAX_SECONDS;
+	return r->overlaps < RACE_ENOUGH_OVERLAPS && seconds < RACE_SECONDS;
+}
+
+/*
+ * Skip the test if fewer than @least rounds overlapped and nothing has failed.  Counts
+ * that only a race raises are to be checked after this.
+ *
+ * Return: whether the test is skipped.
+ */
+static inline bool skip_unless_raced(struct __test_metadata *_metadata, struct race *r,
+				     unsigned long least)
+{
+	if (r->overlaps >= least || !__test_passed(_metadata))
+		return false;
+	SKIP(return true, "only %lu of %lu rounds overlapped", r->overlaps, r->rounds);
 }
 
 static inline int by_value(const void *a, const void *b)
@@ -227,7 +213,7 @@ static inline int by_value(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* Before and after our call; what lies between them races with theirs. */
+/* Before and after the call of the test that races with thread_fn(). */
 static inline void race_begin(struct race *r)
 {
 	const unsigned long nr = ARRAY_SIZE(r->calibration);
@@ -235,7 +221,7 @@ static inline void race_begin(struct race *r)
 	wait_for(&r->ready, ++r->rounds, -1UL);
 	atomic_store(&r->go, r->rounds);
 	if (r->rounds <= nr) {
-		/* theirs alone, then ours: no race yet */
+		/* one call after the other: no race yet */
 		r->calibration[r->rounds - 1] = wait_for(&r->done, r->rounds, -1UL);
 		if (r->rounds == nr) {
 			qsort(r->calibration, nr, sizeof(r->calibration[0]), by_value);
@@ -250,7 +236,7 @@ static inline void race_begin(struct race *r)
 
 static inline void race_end(struct race *r)
 {
-	/* Theirs had not ended when ours began, and had begun when ours ended. */
+	/* thread_fn() had not ended when the test's call began, and had begun when that ended */
 	if (r->pending && atomic_load(&r->started) == r->rounds)
 		r->overlaps++;
 	wait_for(&r->done, r->rounds, -1UL);
@@ -261,34 +247,6 @@ static inline void race_stop(struct race *r)
 	wait_for(&r->ready, r->rounds + 1, -1UL);
 	atomic_store(&r->go, -1UL);
 	pthread_join(r->thread, NULL);
-}
-
-/* An address of 2 * @size bytes of address space, rounded up to a multiple of @size. */
-static inline char *reserve(unsigned long size)
-{
-	char *p = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	return (char *)(((unsigned long)p + size - 1) & ~(size - 1));
-}
-
-static inline bool map_memfd(char *p, unsigned long size, int memfd, int flags)
-{
-	return mmap(p, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, memfd, 0) == p;
-}
-
-static inline int open_uffd(unsigned long long features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-
-	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
 }
 
 #endif /* __RACE_UTIL_H__ */

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is write-protected through userfaultfd stays so while it is unmapped and
- * mapped again: a page of the page cache must not become writable without the
- * notification.  Guard regions stay, too.
+ * Memory that is write-protected through userfaultfd stays write-protected when it is
+ * unmapped and mapped again: a page of the page cache must not become writable without
+ * the notification.  Guard regions stay, too.
  *
- * userfaultfd is asked for signals, so that a notification is a SIGBUS.  Each case
- * looks at the uffd-wp bit of pagemap and at what a write does.  Only the bit can
- * be seen without changing what is seen, only the signal is what a user relies on.
+ * The userfaultfd has UFFD_FEATURE_SIGBUS, so that a notification is a SIGBUS.  Each case
+ * checks the uffd-wp bit of pagemap, and then whether a write raises the signal.  Reading
+ * the bit changes nothing; the signal is the interface that users rely on.
  *
- * Some races print how many rounds they ran, see race_util.h.
+ * race_util.h describes the races.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
 #include <linux/fs.h> /* PAGEMAP_SCAN */
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -33,13 +34,13 @@
 #define KB 1024UL
 #define MB (1024 * KB)
 
-/* how many times close_exiting wants to have closed in time */
+/* overlaps that are enough for close_exiting, whose rounds take long */
 #define CLOSINGS 20
-
-/* The hugetlb pool of one size, enlarged for a test. */
-struct pool {
-	unsigned long size, nr;
-};
+/* rounds that have to overlap in migration, and rounds that it runs at most */
+#define MIGRATION_OVERLAPS 3
+#define MIGRATION_ROUNDS 30
+/* CPU seconds in which MADV_GUARD_INSTALL has to return; it takes a small part of one */
+#define GUARD_INSTALL_SECONDS 2
 
 static unsigned long read_pool(unsigned long size, const char *name)
 {
@@ -50,21 +51,17 @@ static unsigned long read_pool(unsigned long size, const char *name)
 	return read_num(path);
 }
 
-/* Pages that nobody has, and nobody has reserved. */
+/* Free pages that are not reserved. */
 static unsigned long pool_available(unsigned long size)
 {
 	return hugetlb_free_pages(size) - read_pool(size, "resv_hugepages");
 }
 
-static void pool_restore(struct pool *pool)
-{
-	if (pool->size)
-		hugetlb_set_nr_pages(pool->size, pool->nr);
-	pool->size = 0;
-}
-
-/* Have @nr pages available; false if that cannot be, and all is as it was. */
-static bool pool_grow(struct pool *pool, unsigned long size, unsigned long nr)
+/*
+ * Have @nr pages of @size available, false if that cannot be.  hugetlb_restore_settings()
+ * undoes it, in main() at the latest.
+ */
+static bool pool_grow(unsigned long size, unsigned long nr)
 {
 	unsigned long sizes[16];
 	int nr_sizes = detect_hugetlb_page_sizes(sizes, ARRAY_SIZE(sizes));
@@ -73,30 +70,23 @@ static bool pool_grow(struct pool *pool, unsigned long size, unsigned long nr)
 		nr_sizes--;
 	if (!nr_sizes)
 		return false;
-	if (pool_available(size) >= nr)
-		return true;
-	/* the pool is root's */
-	if (geteuid())
-		return false;
-	pool->size = size;
-	pool->nr = hugetlb_nr_pages(size);
-	hugetlb_set_nr_pages(size, pool->nr + nr - pool_available(size));
-	if (pool_available(size) >= nr)
-		return true;
-	pool_restore(pool);
-	return false;
+	/* only root can resize the pool */
+	if (pool_available(size) < nr && !geteuid())
+		hugetlb_set_nr_pages(size, hugetlb_nr_pages(size) + nr - pool_available(size));
+	return pool_available(size) >= nr;
 }
 
+/* An empty memfd of pages of @hugetlb bytes, or of shmem if that is 0. */
 static int memfd(unsigned long hugetlb)
 {
 	return memfd_create("uffd-wp-zap", !hugetlb ? 0 :
 			    MFD_HUGETLB | __builtin_ctzl(hugetlb) << MFD_HUGE_SHIFT);
 }
 
-static int protect(int uffd, char *p, unsigned long size, bool wp)
+static int protect(int uffd, char *addr, unsigned long size, bool wp)
 {
 	struct uffdio_writeprotect arg = {
-		.range = { (unsigned long)p, size },
+		.range = { (unsigned long)addr, size },
 		.mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
@@ -105,17 +95,16 @@ static int protect(int uffd, char *p, unsigned long size, bool wp)
 
 FIXTURE(wp)
 {
-	/* what is mapped by one entry, how many of them, and all of them, in bytes */
-	unsigned long unit, nr, size;
-	struct pool pool;
+	/* bytes that one entry maps, entries, and bytes of them all */
+	unsigned long page_size, nr_pages, size;
 	int memfd, uffd, pagemap;
-	/* the range that is write-protected, and the same memory, shared and not watched */
-	char *p, *other;
+	/* the range registered with uffd, and a shared mapping of the same file, which is not */
+	char *area, *alias;
 };
 
 FIXTURE_VARIANT(wp)
 {
-	/* its page size in bytes, or 0 for shmem */
+	/* page size in bytes, or 0 for shmem */
 	unsigned long hugetlb;
 	int flags;
 	/* shmem: one large folio */
@@ -131,16 +120,38 @@ FIXTURE_VARIANT_ADD(wp, hugetlb_2m_private) { .hugetlb = 2 * MB, .flags = MAP_PR
 FIXTURE_VARIANT_ADD(wp, hugetlb_32m) { .hugetlb = 32 * MB, .flags = MAP_SHARED };
 FIXTURE_VARIANT_ADD(wp, hugetlb_1g) { .hugetlb = 1024 * MB, .flags = MAP_SHARED };
 
-static int collapse(char *p, unsigned long size)
+/*
+ * Map @size bytes of a new file twice, and register one of the mappings with a new
+ * userfaultfd.  The fixture keeps all of it for unmap_watched().
+ */
+static void map_watched(struct __test_metadata *_metadata, int memfd, unsigned long size,
+			int flags, char **area, char **alias, int *uffd)
 {
-	int ret;
+	ASSERT_GE(memfd, 0);
+	ASSERT_EQ(ftruncate(memfd, size), 0);
+	*area = reserve_aligned(size);
+	*alias = reserve_aligned(size);
+	ASSERT_NE(*area, NULL);
+	ASSERT_NE(*alias, NULL);
+	ASSERT_TRUE(map_file_at(*area, size, memfd, flags));
+	ASSERT_TRUE(map_file_at(*alias, size, memfd, MAP_SHARED));
+	*uffd = uffd_open_api(FEATURES);
+	if (*uffd < 0)
+		SKIP(return, "userfaultfd with write-protection of files: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(*uffd, *area, size, false, true, false), 0);
+}
 
-	for (int i = 0; i < 10; i++) {
-		ret = madvise(p, size, MADV_COLLAPSE);
-		if (!ret || errno != EAGAIN)
-			break;
-	}
-	return ret;
+static void unmap_watched(int memfd, unsigned long size, char *area, char *alias, int uffd)
+{
+	if (uffd >= 0)
+		close(uffd);
+	if (area)
+		munmap(area, size);
+	if (alias)
+		munmap(alias, size);
+	if (memfd >= 0)
+		close(memfd);
+	hugetlb_restore_settings();
 }
 
 FIXTURE_SETUP(wp)
@@ -151,118 +162,101 @@ FIXTURE_SETUP(wp)
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
 	if (variant->hugetlb) {
-		self->unit = variant->hugetlb;
-		self->nr = self->unit >= 32 * MB ? 1 : 3;
+		self->page_size = variant->hugetlb;
+		self->nr_pages = self->page_size >= 32 * MB ? 1 : 3;
 		/* a private mapping has a reserve of its own */
-		if (!pool_grow(&self->pool, self->unit, 2 * self->nr))
-			SKIP(return, "no %lu hugetlb pages of %lu kB", 2 * self->nr,
-			     self->unit / KB);
-		self->size = self->nr * self->unit;
+		if (!pool_grow(self->page_size, 2 * self->nr_pages))
+			SKIP(return, "no %lu hugetlb pages of %lu kB", 2 * self->nr_pages,
+			     self->page_size / KB);
+		self->size = self->nr_pages * self->page_size;
 	} else {
-		self->unit = psize();
+		self->page_size = psize();
 		self->size = read_pmd_pagesize();
 		if (!self->size)
 			SKIP(return, "the kernel has no transparent huge pages");
 		if (self->size > 32 * MB)
 			SKIP(return, "a page table maps %lu MB, too much", self->size / MB);
-		self->nr = self->size / self->unit;
+		self->nr_pages = self->size / self->page_size;
 	}
 	self->memfd = memfd(variant->hugetlb);
-	ASSERT_GE(self->memfd, 0);
-	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-	self->p = reserve(self->size);
-	self->other = reserve(self->size);
-	ASSERT_NE(self->p, NULL);
-	ASSERT_NE(self->other, NULL);
-	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
-	ASSERT_TRUE(map_memfd(self->other, self->size, self->memfd, MAP_SHARED));
-	self->uffd = open_uffd(FEATURES);
-	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return,
-		     "userfaultfd with write-protection of files: %s", strerror(errno));
-	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
+	map_watched(_metadata, self->memfd, self->size, variant->flags, &self->area, &self->alias,
+		    &self->uffd);
 }
 
 FIXTURE_TEARDOWN(wp)
 {
-	if (self->uffd >= 0)
-		close(self->uffd);
-	if (self->p)
-		munmap(self->p, self->size);
-	if (self->other)
-		munmap(self->other, self->size);
-	if (self->memfd >= 0)
-		close(self->memfd);
-	pool_restore(&self->pool);
+	unmap_watched(self->memfd, self->size, self->area, self->alias, self->uffd);
 }
 
-/* Fill the page cache through the other mapping, which is left unmapped if it is to be. */
+/* Fill the page cache through the alias; @large: with one large folio. */
 static void fill(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self, bool large)
 {
-	for (unsigned long i = 0; i < self->nr; i++)
-		self->other[i * self->unit] = 0x5a;
-	if (large && collapse(self->other, self->size))
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		self->alias[i * self->page_size] = 0x5a;
+	if (large && madvise_collapse_retry(self->alias, self->size))
 		SKIP(exit(KSFT_SKIP), "MADV_COLLAPSE of a memfd: %s", strerror(errno));
 	if (large)
-		ASSERT_TRUE(check_huge_shmem(self->other, self->size, 1, self->size));
+		ASSERT_TRUE(check_huge_shmem(self->alias, self->size, 1, self->size));
 }
 
-/* Map what is in the page cache, and write-protect it. */
+/* Fill and map the page cache, and write-protect the mapping. */
 static void fill_and_protect(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			     const FIXTURE_VARIANT(wp) * variant)
 {
 	fill(_metadata, self, variant->large);
-	for (unsigned long i = 0; i < self->nr; i++)
-		ASSERT_EQ(self->p[i * self->unit], 0x5a);
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
-	/* A page table that maps small parts of a large folio. */
-	for (unsigned long i = 0; i < self->nr; i++)
-		ASSERT_EQ(self->p[i * self->unit], 0x5a);
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		ASSERT_EQ(self->area[i * self->page_size], 0x5a);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+	/* maps a large folio by a page table */
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		ASSERT_EQ(self->area[i * self->page_size], 0x5a);
 }
 
 static bool is_protected(FIXTURE_DATA(wp) * self, unsigned long i)
 {
-	return pagemap_get_entry(self->pagemap, self->p + i * self->unit) & PM_UFFD_WP;
+	return pagemap_get_entry(self->pagemap, self->area + i * self->page_size) & PM_UFFD_WP;
 }
 
 static void expect_bits(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self)
 {
 	unsigned long lost = 0;
 
-	for (unsigned long i = 0; i < self->nr; i++)
+	for (unsigned long i = 0; i < self->nr_pages; i++)
 		lost += !is_protected(self, i);
 	EXPECT_EQ(lost, 0) {
-		TH_LOG("write-protection lost: %lu of %lu have no uffd-wp bit", lost, self->nr);
+		TH_LOG("write-protection lost: %lu of %lu have no uffd-wp bit", lost,
+		       self->nr_pages);
 	}
 }
 
-/* All is write-protected, and can be read: as @content. */
+/* All pages are write-protected, and can be read as @content. */
 static void expect_protected(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			     char content)
 {
 	unsigned long unreadable = 0, wrong = 0, silent = 0;
 
 	expect_bits(_metadata, self);
-	for (unsigned long i = 0; i < self->nr; i++) {
-		char *p = self->p + i * self->unit;
+	for (unsigned long i = 0; i < self->nr_pages; i++) {
+		char *page = self->area + i * self->page_size;
 
-		if (read_signal(p))
+		if (read_signal(page))
 			unreadable++;
 		else
-			wrong += *p != content;
+			wrong += *page != content;
 	}
 	EXPECT_EQ(unreadable, 0);
 	EXPECT_EQ(wrong, 0);
-	/* Mapped by reading. */
+	/* again: reading has mapped the pages */
 	expect_bits(_metadata, self);
-	for (unsigned long i = 0; i < self->nr; i++)
-		silent += write_signal(self->p + i * self->unit) != SIGBUS;
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		silent += write_signal(self->area + i * self->page_size) != SIGBUS;
 	EXPECT_EQ(silent, 0) {
-		TH_LOG("write-protection lost: %lu of %lu writes not notified", silent, self->nr);
+		TH_LOG("write-protection lost: %lu of %lu writes not notified", silent,
+		       self->nr_pages);
 	}
 }
 
-/* The first @nr are not write-protected. */
+/* The first @nr pages are not write-protected. */
 static void expect_unprotected(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			       unsigned long nr)
 {
@@ -274,47 +268,47 @@ static void expect_unprotected(struct __test_metadata *_metadata, FIXTURE_DATA(w
 		TH_LOG("stale: %lu of %lu have the uffd-wp bit", stale, nr);
 	}
 	for (unsigned long i = 0; i < nr; i++)
-		notified += write_signal(self->p + i * self->unit) != 0;
+		notified += write_signal(self->area + i * self->page_size) != 0;
 	EXPECT_EQ(notified, 0) {
 		TH_LOG("stale: %lu of %lu writes notified", notified, nr);
 	}
 }
 
-/* MADV_DONTNEED, of what is mapped and of what has markers only. */
+/* MADV_DONTNEED of mapped pages, then of markers. */
 TEST_F(wp, dontneed)
 {
 	fill_and_protect(_metadata, self, variant);
 	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
+		ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
 		expect_bits(_metadata, self);
 	}
 	expect_protected(_metadata, self, 0x5a);
 }
 
-/* As soon as they are write-protected, large folios mapped by the pmd are mapped by ptes. */
+/* Write-protection splits the pmd of a large folio into PTEs. */
 TEST_F(wp, protect)
 {
 	fill(_metadata, self, variant->large);
-	for (unsigned long i = 0; i < self->nr; i++)
-		ASSERT_EQ(self->p[i * self->unit], 0x5a);
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		ASSERT_EQ(self->area[i * self->page_size], 0x5a);
 	if (variant->large)
-		ASSERT_TRUE(check_huge_shmem(self->p, self->size, 1, self->size));
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+		ASSERT_TRUE(check_huge_shmem(self->area, self->size, 1, self->size));
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 	expect_protected(_metadata, self, 0x5a);
 }
 
-/* What is not mapped is write-protected when it comes, without a page table at first. */
+/* Write-protect a range without a page table, then fill it. */
 TEST_F(wp, unpopulated)
 {
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 	fill(_metadata, self, variant->large);
 	expect_protected(_metadata, self, 0x5a);
 }
 
 TEST_F(wp, unpopulated_dontneed)
 {
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
-	ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
 	fill(_metadata, self, variant->large);
 	expect_protected(_metadata, self, 0x5a);
 }
@@ -329,7 +323,7 @@ TEST_F(wp, punch_hole)
 
 TEST_F(wp, unpopulated_punch_hole)
 {
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 	fill(_metadata, self, variant->large);
 	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			    self->size), 0);
@@ -341,17 +335,17 @@ TEST_F(wp, madv_remove)
 	if (variant->flags != MAP_SHARED)
 		SKIP(return, "MADV_REMOVE is for shared mappings");
 	fill_and_protect(_metadata, self, variant);
-	ASSERT_EQ(madvise(self->p, self->size, MADV_REMOVE), 0);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_REMOVE), 0);
 	expect_protected(_metadata, self, 0);
 }
 
-/* A hole smaller than a page is zeroes written to it, and the page stays. */
+/* A hole smaller than a page is zeroed, and the page stays. */
 TEST_F(wp, punch_part)
 {
 	fill_and_protect(_metadata, self, variant);
-	for (unsigned long i = 0; i < self->nr; i++)
+	for (unsigned long i = 0; i < self->nr_pages; i++)
 		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				    i * self->unit, self->unit / 2), 0);
+				    i * self->page_size, self->page_size / 2), 0);
 	expect_protected(_metadata, self, 0);
 }
 
@@ -364,53 +358,53 @@ TEST_F(wp, truncate_extend)
 }
 
 /*
- * A new mapping at the same address has nothing of the old one.  The other half
- * of the old one keeps the page table.
+ * A new mapping at the same address is not write-protected.  The other half of the old
+ * mapping keeps the page table.
  */
 TEST_F(wp, munmap)
 {
-	unsigned long nr = (self->nr + 1) / 2, size = nr * self->unit;
+	unsigned long nr = (self->nr_pages + 1) / 2, size = nr * self->page_size;
 
 	fill_and_protect(_metadata, self, variant);
 	/* one as a marker */
-	ASSERT_EQ(madvise(self->p, self->unit, MADV_DONTNEED), 0);
-	ASSERT_EQ(munmap(self->p, size), 0);
-	ASSERT_TRUE(map_memfd(self->p, size, self->memfd, variant->flags));
-	ASSERT_EQ(uffd_register(self->uffd, self->p, size, false, true, false), 0);
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(munmap(self->area, size), 0);
+	ASSERT_TRUE(map_file_at(self->area, size, self->memfd, variant->flags));
+	ASSERT_EQ(uffd_register(self->uffd, self->area, size, false, true, false), 0);
 	expect_unprotected(_metadata, self, nr);
 }
 
 TEST_F(wp, unregister)
 {
 	fill_and_protect(_metadata, self, variant);
-	ASSERT_EQ(madvise(self->p, self->unit, MADV_DONTNEED), 0);
-	ASSERT_EQ(uffd_unregister(self->uffd, self->p, self->size), 0);
-	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
-	expect_unprotected(_metadata, self, self->nr);
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+	expect_unprotected(_metadata, self, self->nr_pages);
 }
 
 TEST_F(wp, unprotect)
 {
 	fill_and_protect(_metadata, self, variant);
-	ASSERT_EQ(madvise(self->p, self->unit, MADV_DONTNEED), 0);
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, false), 0);
-	expect_unprotected(_metadata, self, self->nr);
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, false), 0);
+	expect_unprotected(_metadata, self, self->nr_pages);
 }
 
-/* The page table that has the markers stays when the page cache is collapsed elsewhere. */
+/* The page table with the markers stays when the page cache is collapsed by the alias. */
 TEST_F(wp, collapse_elsewhere)
 {
 	if (variant->hugetlb)
 		SKIP(return, "hugetlb is not collapsed");
 	fill_and_protect(_metadata, self, variant);
-	ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
 	/* small folios again */
 	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			    self->size), 0);
 	fill(_metadata, self, false);
-	if (collapse(self->other, self->size))
+	if (madvise_collapse_retry(self->alias, self->size))
 		SKIP(return, "MADV_COLLAPSE of a memfd: %s", strerror(errno));
-	ASSERT_TRUE(check_huge_shmem(self->other, self->size, 1, self->size));
+	ASSERT_TRUE(check_huge_shmem(self->alias, self->size, 1, self->size));
 	expect_protected(_metadata, self, 0x5a);
 }
 
@@ -421,13 +415,13 @@ TEST_F(wp, pageout)
 	if (variant->hugetlb)
 		SKIP(return, "hugetlb is not swapped");
 	fill_and_protect(_metadata, self, variant);
-	/* what is mapped twice is not paged out */
-	ASSERT_EQ(munmap(self->other, self->size), 0);
-	self->other = NULL;
-	ASSERT_EQ(madvise(self->p, self->size, MADV_PAGEOUT), 0);
-	for (unsigned long i = 0; i < self->nr; i++)
-		out += !(pagemap_get_entry(self->pagemap, self->p + i * self->unit) & PM_PRESENT);
-	TH_LOG("%lu of %lu pages out", out, self->nr);
+	/* MADV_PAGEOUT leaves pages alone that are mapped twice */
+	ASSERT_EQ(munmap(self->alias, self->size), 0);
+	self->alias = NULL;
+	ASSERT_EQ(madvise(self->area, self->size, MADV_PAGEOUT), 0);
+	for (unsigned long i = 0; i < self->size; i += self->page_size)
+		out += !(pagemap_get_entry(self->pagemap, self->area + i) & PM_PRESENT);
+	TH_LOG("%lu of %lu pages out", out, self->nr_pages);
 	expect_protected(_metadata, self, 0x5a);
 	if (__test_passed(_metadata) && !out)
 		SKIP(return, "nothing was paged out; is there swap?");
@@ -435,13 +429,46 @@ TEST_F(wp, pageout)
 
 static void guard(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self, int advice)
 {
-	ASSERT_EQ(madvise(self->p, self->size, advice), 0);
+	ASSERT_EQ(madvise(self->area, self->size, advice), 0);
+}
+
+/* The CPU time that the child @pid has taken, in ns; 0 on error. */
+static unsigned long long cpu_ns(pid_t pid)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t))
+		return 0;
+	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
 }
 
 /*
- * Guard regions where memory is write-protected, mapped or not: MADV_GUARD_INSTALL,
- * also by process_madvise(), comes to an end, and when the guards are removed what
- * was write-protected is.
+ * Wait for the child @pid, and kill it when it has taken @seconds of CPU time: time for
+ * which it waits on a loaded machine does not count.  Only SIGKILL ends every loop in the
+ * kernel.  process_madvise() ends when a fatal signal is pending.  restart_syscall() has
+ * set TIF_SIGPENDING, though, and complete_signal() makes SIGALRM fatal for such a task
+ * only while the task runs on a CPU.
+ *
+ * Return: whether the child ended without that, with @status as of waitpid().
+ */
+static bool wait_or_kill(struct __test_metadata *_metadata, pid_t pid, unsigned int seconds,
+			 int *status)
+{
+	struct pollfd child = { .fd = syscall(__NR_pidfd_open, pid, 0), .events = POLLIN };
+
+	ASSERT_GE(child.fd, 0);
+	while (poll(&child, 1, 100) == 0)
+		if (cpu_ns(pid) >= seconds * NSEC_PER_SEC)
+			kill(pid, SIGKILL);
+	close(child.fd);
+	ASSERT_EQ(waitpid(pid, status, 0), pid);
+	return !WIFSIGNALED(*status) || WTERMSIG(*status) != SIGKILL;
+}
+
+/*
+ * Guard regions in write-protected memory, mapped or not: MADV_GUARD_INSTALL returns, also
+ * by process_madvise(), and the memory is write-protected when the guards are removed.
  */
 static void guard_install(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			  const FIXTURE_VARIANT(wp) * variant, bool dontneed)
@@ -452,38 +479,36 @@ static void guard_install(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * 
 
 	fill_and_protect(_metadata, self, variant);
 	if (dontneed)
-		ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
-	/* the child is there to be killed */
+		ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
+	/* a child makes the call first, because it can be killed */
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		int uffd = open_uffd(FEATURES);
+		int uffd = uffd_open_api(FEATURES);
 
-		/* The child's VMA is not watched, the fork left that out. */
-		if (uffd < 0 || uffd_register(uffd, self->p, self->size, false, true, false) ||
-		    protect(uffd, self->p, self->size, true))
+		/* fork() does not register the child's VMA */
+		if (uffd < 0 || uffd_register(uffd, self->area, self->size, false, true, false) ||
+		    protect(uffd, self->area, self->size, true))
 			_exit(2);
 		if (!dontneed)
-			for (unsigned long i = 0; i < self->nr; i++)
-				FORCE_READ(self->p[i * self->unit]);
-		alarm(10);
+			for (unsigned long i = 0; i < self->nr_pages; i++)
+				FORCE_READ(self->area[i * self->page_size]);
 		if (dontneed) {
-			struct iovec iov = { self->p, self->size };
+			struct iovec iov = { self->area, self->size };
 
 			_exit(syscall(__NR_process_madvise, PIDFD_SELF, &iov, 1,
 				      MADV_GUARD_INSTALL, 0) != (long)self->size);
 		}
-		_exit(!!madvise(self->p, self->size, MADV_GUARD_INSTALL));
+		_exit(!!madvise(self->area, self->size, MADV_GUARD_INSTALL));
 	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	ASSERT_FALSE(WIFSIGNALED(status)) {
+	ASSERT_TRUE(wait_or_kill(_metadata, pid, GUARD_INSTALL_SECONDS, &status)) {
 		TH_LOG("MADV_GUARD_INSTALL did not come to an end");
 	}
-	ASSERT_EQ(WEXITSTATUS(status), 0);
+	ASSERT_EQ(status, 0);
 
 	guard(_metadata, self, MADV_GUARD_INSTALL);
-	for (unsigned long i = 0; i < self->nr; i++)
-		unguarded += read_signal(self->p + i * self->unit) != SIGSEGV;
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		unguarded += read_signal(self->area + i * self->page_size) != SIGSEGV;
 	EXPECT_EQ(unguarded, 0);
 	expect_bits(_metadata, self);
 	guard(_metadata, self, MADV_GUARD_REMOVE);
@@ -511,29 +536,29 @@ TEST_F(wp, guard_protect)
 		SKIP(return, "hugetlb has no guard regions");
 	fill(_metadata, self, variant->large);
 	guard(_metadata, self, MADV_GUARD_INSTALL);
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
-	ASSERT_EQ(read_signal(self->p), SIGSEGV);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+	ASSERT_EQ(read_signal(self->area), SIGSEGV);
 	guard(_metadata, self, MADV_GUARD_REMOVE);
 	expect_protected(_metadata, self, 0x5a);
 }
 
-/* No longer write-protected: the guards stay. */
+/* Guards stay when the write-protection is removed. */
 static void guard_unprotect(struct __test_metadata *_metadata, FIXTURE_DATA(wp) * self,
 			    bool unregister)
 {
 	fill(_metadata, self, false);
 	guard(_metadata, self, MADV_GUARD_INSTALL);
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 	if (unregister) {
-		ASSERT_EQ(uffd_unregister(self->uffd, self->p, self->size), 0);
-		ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
+		ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+		ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
 	} else {
-		ASSERT_EQ(protect(self->uffd, self->p, self->size, false), 0);
+		ASSERT_EQ(protect(self->uffd, self->area, self->size, false), 0);
 	}
-	for (unsigned long i = 0; i < self->nr; i++)
-		ASSERT_EQ(read_signal(self->p + i * self->unit), SIGSEGV);
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		ASSERT_EQ(read_signal(self->area + i * self->page_size), SIGSEGV);
 	guard(_metadata, self, MADV_GUARD_REMOVE);
-	expect_unprotected(_metadata, self, self->nr);
+	expect_unprotected(_metadata, self, self->nr_pages);
 }
 
 TEST_F(wp, guard_unprotect)
@@ -550,10 +575,10 @@ TEST_F(wp, guard_unregister)
 	guard_unprotect(_metadata, self, true);
 }
 
-/* Guards go along with mremap() and fork(), the write-protection does not. */
+/* mremap() and fork() keep guards, and drop the write-protection. */
 TEST_F(wp, guard_mremap_fork)
 {
-	char *moved = self->other;
+	char *moved = self->alias;
 	int status;
 	pid_t pid;
 
@@ -561,37 +586,37 @@ TEST_F(wp, guard_mremap_fork)
 		SKIP(return, "hugetlb has no guard regions");
 	fill(_metadata, self, false);
 	guard(_metadata, self, MADV_GUARD_INSTALL);
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
 		int pagemap = open("/proc/self/pagemap", O_RDONLY);
 		unsigned long wrong = 0;
 
-		for (unsigned long i = 0; i < self->nr; i++) {
-			char *p = self->p + i * self->unit;
+		for (unsigned long i = 0; i < self->nr_pages; i++) {
+			char *page = self->area + i * self->page_size;
 
-			wrong += read_signal(p) != SIGSEGV;
-			wrong += !!(pagemap_get_entry(pagemap, p) & PM_UFFD_WP);
+			wrong += read_signal(page) != SIGSEGV;
+			wrong += !!(pagemap_get_entry(pagemap, page) & PM_UFFD_WP);
 		}
 		_exit(!!wrong);
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
 
-	ASSERT_EQ(mremap(self->p, self->size, self->size, MREMAP_MAYMOVE | MREMAP_FIXED, moved),
+	ASSERT_EQ(mremap(self->area, self->size, self->size, MREMAP_MAYMOVE | MREMAP_FIXED, moved),
 		  moved);
-	self->p = moved;
-	self->other = NULL;
-	for (unsigned long i = 0; i < self->nr; i++) {
-		ASSERT_EQ(read_signal(self->p + i * self->unit), SIGSEGV);
+	self->area = moved;
+	self->alias = NULL;
+	for (unsigned long i = 0; i < self->nr_pages; i++) {
+		ASSERT_EQ(read_signal(self->area + i * self->page_size), SIGSEGV);
 		ASSERT_FALSE(is_protected(self, i));
 	}
 	guard(_metadata, self, MADV_GUARD_REMOVE);
-	expect_unprotected(_metadata, self, self->nr);
+	expect_unprotected(_metadata, self, self->nr_pages);
 }
 
-/* Guards stay until what they guard is unmapped. */
+/* Guards stay until their mapping is unmapped. */
 TEST_F(wp, guard_truncate)
 {
 	if (variant->hugetlb)
@@ -602,27 +627,27 @@ TEST_F(wp, guard_truncate)
 			    self->size), 0);
 	ASSERT_EQ(ftruncate(self->memfd, 0), 0);
 	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-	ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
-	for (unsigned long i = 0; i < self->nr; i++)
-		ASSERT_EQ(read_signal(self->p + i * self->unit), SIGSEGV);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		ASSERT_EQ(read_signal(self->area + i * self->page_size), SIGSEGV);
 	/* the other half keeps the page table */
-	ASSERT_EQ(munmap(self->p, self->size / 2), 0);
-	ASSERT_TRUE(map_memfd(self->p, self->size / 2, self->memfd, variant->flags));
-	for (unsigned long i = 0; i < self->nr / 2; i++)
-		ASSERT_EQ(read_signal(self->p + i * self->unit), 0);
+	ASSERT_EQ(munmap(self->area, self->size / 2), 0);
+	ASSERT_TRUE(map_file_at(self->area, self->size / 2, self->memfd, variant->flags));
+	for (unsigned long i = 0; i < self->nr_pages / 2; i++)
+		ASSERT_EQ(read_signal(self->area + i * self->page_size), 0);
 }
 
 /*
- * One page of a large folio is poisoned, the folio cannot be split, and somebody
- * touches that page: the others, and what guards them elsewhere, stay as they are.
+ * One page of a large folio that cannot be split is poisoned, and is accessed: the other
+ * pages stay write-protected, and guards in the alias stay.
  */
 TEST_F(wp, hwpoison)
 {
 	unsigned long lost = 0, silent = 0, bad = 5, guarded = 7, pfn, healthy;
 	uint64_t flags;
 	int kpageflags;
-	struct iovec iov = { .iov_base = self->p, .iov_len = 1 };
-	char *poisoned = self->p + bad * self->unit, *other;
+	struct iovec iov = { .iov_base = self->area, .iov_len = 1 };
+	char *poisoned = self->area + bad * self->page_size, *guard_page;
 	int fds[2];
 
 	if (!variant->large)
@@ -630,14 +655,14 @@ TEST_F(wp, hwpoison)
 	if (geteuid())
 		SKIP(return, "MADV_HWPOISON is for root");
 	fill_and_protect(_metadata, self, variant);
-	other = self->other + guarded * self->unit;
-	ASSERT_EQ(madvise(other, self->unit, MADV_GUARD_INSTALL), 0);
+	guard_page = self->alias + guarded * self->page_size;
+	ASSERT_EQ(madvise(guard_page, self->page_size, MADV_GUARD_INSTALL), 0);
 	/* a reference to the first page is one to the folio */
 	ASSERT_EQ(pipe(fds), 0);
 	ASSERT_EQ(vmsplice(fds[1], &iov, 1, 0), 1);
 	pfn = pagemap_get_pfn(self->pagemap, poisoned);
-	healthy = pagemap_get_pfn(self->pagemap, self->p);
-	if (!hwpoison(poisoned, self->unit))
+	healthy = pagemap_get_pfn(self->pagemap, self->area);
+	if (!madvise_hwpoison(poisoned, self->page_size))
 		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
 	kpageflags = open("/proc/kpageflags", O_RDONLY);
 	ASSERT_GE(kpageflags, 0);
@@ -645,43 +670,43 @@ TEST_F(wp, hwpoison)
 	close(kpageflags);
 	if (!(flags & KPF_THP))
 		SKIP(return, "the folio was split");
-	ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
-	/* mapped again, but for the poisoned one */
-	for (unsigned long i = 0; i < self->nr; i++)
+	ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
+	/* map all but the poisoned page again */
+	for (unsigned long i = 0; i < self->nr_pages; i++)
 		if (i != bad)
-			ASSERT_EQ(read_signal(self->p + i * self->unit), 0);
+			ASSERT_EQ(read_signal(self->area + i * self->page_size), 0);
 
 	ASSERT_EQ(read_signal(poisoned), SIGBUS);
-	for (unsigned long i = 0; i < self->nr; i++)
+	for (unsigned long i = 0; i < self->nr_pages; i++)
 		lost += i != bad && !is_protected(self, i);
-	for (unsigned long i = 0; i < self->nr; i++)
-		silent += i != bad && write_signal(self->p + i * self->unit) != SIGBUS;
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		silent += i != bad && write_signal(self->area + i * self->page_size) != SIGBUS;
 	EXPECT_EQ(lost, 0) {
 		TH_LOG("write-protection lost: %lu healthy pages have no uffd-wp bit", lost);
 	}
 	EXPECT_EQ(silent, 0) {
 		TH_LOG("write-protection lost: %lu writes to healthy pages not notified", silent);
 	}
-	EXPECT_EQ(read_signal(other), SIGSEGV) {
+	EXPECT_EQ(read_signal(guard_page), SIGSEGV) {
 		TH_LOG("guard region lost");
 	}
-	/* what is used cannot be unpoisoned */
+	/* a page in use cannot be unpoisoned */
 	close(fds[0]);
 	close(fds[1]);
-	munmap(self->p, self->size);
-	munmap(self->other, self->size);
+	munmap(self->area, self->size);
+	munmap(self->alias, self->size);
 	close(self->memfd);
-	self->p = NULL;
-	self->other = NULL;
+	self->area = NULL;
+	self->alias = NULL;
 	self->memfd = -1;
 	if (unpoison_memory(pfn))
 		TH_LOG("page %lx stays poisoned", pfn);
 }
 
 /*
- * A thread punches out or truncates the whole file, while the last page is
- * compared with what was written before, and exchanged if it is still that: such
- * an exchange is a write to a write-protected page that was not notified.
+ * A thread punches out or truncates the whole file.  The test compares the last page with
+ * its old contents, and exchanges them if they are equal: an exchange that succeeds is a
+ * write to a write-protected page without a notification.
  */
 struct removal {
 	int memfd;
@@ -691,33 +716,34 @@ struct removal {
 
 static void remove_pages(void *data)
 {
-	struct removal *r = data;
+	struct removal *removal = data;
 
-	if (r->truncate)
-		ftruncate(r->memfd, 0);
+	if (removal->truncate)
+		ftruncate(removal->memfd, 0);
 	else
-		fallocate(r->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, r->size);
+		fallocate(removal->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			  removal->size);
 }
 
-/* 1 if @word was @tag and is not any more, 0 if it was not, -1 on a signal. */
-static int exchange(unsigned long *word, unsigned long tag)
-{
-	int ret = -1;
+struct exchange {
+	unsigned long *word, tag;
+	bool done;
+};
 
-	if (!sigsetjmp(jump, 1)) {
-		jump_set = 1;
-		ret = __sync_bool_compare_and_swap(word, tag, 1);
-	}
-	jump_set = 0;
-	return ret;
+/* Exchange the word if it still is the tag; the access may raise a signal. */
+static void try_exchange(void *data)
+{
+	struct exchange *exchange = data;
+
+	exchange->done = __sync_bool_compare_and_swap(exchange->word, exchange->tag, 1);
 }
 
 FIXTURE(race)
 {
-	unsigned long unit, size;
-	struct pool pool;
+	unsigned long page_size, size;
 	int memfd, uffd;
-	char *p, *other;
+	/* as in wp */
+	char *area, *alias;
 };
 
 FIXTURE_VARIANT(race)
@@ -735,77 +761,59 @@ FIXTURE_SETUP(race)
 	self->memfd = -1;
 	self->uffd = -1;
 	ASSERT_EQ(catch_faults(), 0);
-	self->unit = variant->hugetlb ? default_huge_page_size() : psize();
-	self->size = nr * self->unit;
-	if (variant->hugetlb && (self->unit > 32 * MB || !pool_grow(&self->pool, self->unit, nr)))
+	self->page_size = variant->hugetlb ? default_huge_page_size() : psize();
+	self->size = nr * self->page_size;
+	if (variant->hugetlb && (self->page_size > 32 * MB || !pool_grow(self->page_size, nr)))
 		SKIP(return, "no %lu hugetlb pages of at most 32 MB", nr);
-	self->memfd = memfd(variant->hugetlb ? self->unit : 0);
-	ASSERT_GE(self->memfd, 0);
-	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-	self->p = reserve(self->size);
-	self->other = reserve(self->size);
-	ASSERT_NE(self->p, NULL);
-	ASSERT_NE(self->other, NULL);
-	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, MAP_SHARED));
-	ASSERT_TRUE(map_memfd(self->other, self->size, self->memfd, MAP_SHARED));
-	self->uffd = open_uffd(FEATURES);
-	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return,
-		     "userfaultfd with write-protection of files: %s", strerror(errno));
-	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
+	self->memfd = memfd(variant->hugetlb ? self->page_size : 0);
+	map_watched(_metadata, self->memfd, self->size, MAP_SHARED, &self->area, &self->alias,
+		    &self->uffd);
 }
 
 FIXTURE_TEARDOWN(race)
 {
-	if (self->uffd >= 0)
-		close(self->uffd);
-	if (self->p)
-		munmap(self->p, self->size);
-	if (self->other)
-		munmap(self->other, self->size);
-	if (self->memfd >= 0)
-		close(self->memfd);
-	pool_restore(&self->pool);
+	unmap_watched(self->memfd, self->size, self->area, self->alias, self->uffd);
 }
 
 static void removal_race(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
 			 bool truncate)
 {
 	struct removal removal = { self->memfd, self->size, truncate };
-	struct race race = { .theirs = remove_pages, .data = &removal };
-	unsigned long *last = (unsigned long *)(self->p + self->size - self->unit);
-	unsigned long tag = 1, attempts = 0, violations = 0;
+	struct race race = { .thread_fn = remove_pages, .data = &removal };
+	struct exchange exchange = {
+		.word = (unsigned long *)(self->area + self->size - self->page_size),
+		.tag = 1,
+	};
+	unsigned long attempts = 0;
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	while (race_on(&race)) {
-		tag += 2;
+		exchange.tag += 2;
+		exchange.done = false;
 		if (truncate)
 			ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			*(unsigned long *)(self->other + i) = tag;
-		ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
-		/* mapped, so that there is something to unmap */
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			FORCE_READ(self->p[i]);
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			*(unsigned long *)(self->alias + i) = exchange.tag;
+		ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+		/* map the pages, so that the removal has to unmap them */
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			FORCE_READ(self->area[i]);
 		race_begin(&race);
 		do {
 			attempts++;
-			if (exchange(last, tag) == 1) {
-				violations++;
-				break;
-			}
-		} while (atomic_load(&race.done) != race.rounds);
+			fault_signal(try_exchange, &exchange);
+		} while (!exchange.done && atomic_load(&race.done) != race.rounds);
 		race_end(&race);
+		race.failed += exchange.done;
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu attempts to write, %lu of them not notified",
-	       race.rounds, race.overlaps, attempts, violations);
-	EXPECT_EQ(violations, 0) {
-		TH_LOG("write-protection lost in %lu rounds", violations);
+	       race.rounds, race.overlaps, attempts, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("write-protection lost in %lu rounds", race.failed);
 	}
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
 TEST_F_TIMEOUT(race, punch_hole, RACE_TIMEOUT)
@@ -819,17 +827,16 @@ TEST_F_TIMEOUT(race, truncate, RACE_TIMEOUT)
 }
 
 /*
- * Asynchronous tracking becomes write-protection with notifications while pages are
- * removed: what was protected by the latter stays so, though a removal began when it
- * was a write to the former.
+ * Pages are removed while their range changes from asynchronous tracking, to which the
+ * removal is a write, to write-protection with notifications.  A page that the latter has
+ * write-protected stays write-protected.
  */
 TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 {
 	struct removal removal = { self->memfd, self->size, false };
-	struct race race = { .theirs = remove_pages, .data = &removal };
+	struct race race = { .thread_fn = remove_pages, .data = &removal };
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
-	int async = open_uffd(ASYNC_FEATURES);
-	unsigned long violations = 0;
+	int async = uffd_open_api(ASYNC_FEATURES);
 
 	if (variant->hugetlb)
 		SKIP(return, "registration waits for the removal, which may drop what it protects");
@@ -842,59 +849,60 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 		unsigned long lost = 0;
 		int ret;
 
-		ASSERT_EQ(uffd_unregister(self->uffd, self->p, self->size), 0);
-		ASSERT_EQ(uffd_register(async, self->p, self->size, false, true, false), 0);
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			__atomic_store_n(self->p + i, 1, __ATOMIC_RELAXED);
-		ASSERT_EQ(protect(async, self->p, self->size, true), 0);
+		ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+		ASSERT_EQ(uffd_register(async, self->area, self->size, false, true, false), 0);
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			__atomic_store_n(self->area + i, 1, __ATOMIC_RELAXED);
+		ASSERT_EQ(protect(async, self->area, self->size, true), 0);
 		race_begin(&race);
-		ret = uffd_unregister(async, self->p, self->size) ?:
-		      uffd_register(self->uffd, self->p, self->size, false, true, false) ?:
-		      protect(self->uffd, self->p, self->size, true);
+		ret = uffd_unregister(async, self->area, self->size) ?:
+		      uffd_register(self->uffd, self->area, self->size, false, true, false) ?:
+		      protect(self->uffd, self->area, self->size, true);
 		race_end(&race);
 		ASSERT_EQ(ret, 0);
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			lost += !(pagemap_get_entry(pagemap, self->p + i) & PM_UFFD_WP);
-		violations += !!lost;
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			lost += !(pagemap_get_entry(pagemap, self->area + i) & PM_UFFD_WP);
+		race.failed += !!lost;
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, write-protection lost in %lu", race.rounds,
-	       race.overlaps, violations);
-	EXPECT_EQ(violations, 0) {
-		TH_LOG("write-protection lost in %lu rounds", violations);
+	       race.overlaps, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("write-protection lost in %lu rounds", race.failed);
 	}
 	close(pagemap);
 	close(async);
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
 /*
- * A process that has @self->other tracked asynchronously, by a userfaultfd that is this
- * process's as much: they share their files.  It puts that into @uffd, which is shared
- * memory, -1 if it failed, and stops.
+ * Start a process that shares the file table, has self->alias tracked asynchronously by a
+ * userfaultfd, and stops.  The userfaultfd, or -1 on error, goes to @uffd, which is shared
+ * memory.
  */
 static pid_t fork_tracked(FIXTURE_DATA(race) * self, int *uffd)
 {
-	/* takes a while to be torn down, and lies below, so that it is torn down before */
+	/* slows the teardown of the mm: lies below self->alias, so is torn down before */
 	const unsigned long ballast = 4 * MB;
 	int status;
 	pid_t pid;
-	char *p;
+	char *low;
 
 	*uffd = -1;
 	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 	if (!pid) {
-		int fd = open_uffd(ASYNC_FEATURES);
+		int fd = uffd_open_api(ASYNC_FEATURES);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			FORCE_READ(self->other[i]);
-		p = mmap(NULL, ballast, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p != MAP_FAILED && p < self->other && !madvise(p, ballast, MADV_NOHUGEPAGE) &&
-		    !uffd_register(fd, self->other, self->size, false, true, false) &&
-		    !protect(fd, self->other, self->size, true)) {
-			memset(p, 1, ballast);
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			FORCE_READ(self->alias[i]);
+		low = mmap(NULL, ballast, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+		if (low != MAP_FAILED && low < self->alias &&
+		    !madvise(low, ballast, MADV_NOHUGEPAGE) &&
+		    !uffd_register(fd, self->alias, self->size, false, true, false) &&
+		    !protect(fd, self->alias, self->size, true)) {
+			memset(low, 1, ballast);
 			*uffd = fd;
 		}
 		raise(SIGSTOP);
@@ -905,7 +913,7 @@ static pid_t fork_tracked(FIXTURE_DATA(race) * self, int *uffd)
 	return pid;
 }
 
-/* Wait until @pid, which was killed, has let its memory go; it takes longer to tear it down. */
+/* Wait until @pid, which was killed, has dropped its mm, whose teardown goes on. */
 static bool wait_exiting(pid_t pid)
 {
 	unsigned long pages = 1;
@@ -925,35 +933,35 @@ static bool wait_exiting(pid_t pid)
 }
 
 /*
- * A userfaultfd is closed, and pages are removed from the file that it tracked, while
- * the memory of the process is torn down: the removal must not ask what was freed.
- * Only KASAN sees who does.
+ * A userfaultfd is closed, and pages are removed from the file that it tracked, while the
+ * mm of the tracked process is torn down: the removal must not use the freed context.
+ * Only KASAN detects a use.
  */
 TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 {
 	struct removal removal = { self->memfd, self->size, false };
 	struct race race = { .began = now_ns() };
 	int *uffd = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int async = open_uffd(ASYNC_FEATURES);
+	int async = uffd_open_api(ASYNC_FEATURES);
 
 	ASSERT_NE(uffd, MAP_FAILED);
 	if (async < 0)
 		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
 	close(async);
-	/* A round takes long, and nearly all of them overlap. */
+	/* Nearly all rounds overlap. */
 	while ((race_rounds() || race.overlaps < CLOSINGS) && race_on(&race)) {
 		pid_t pid, ended;
 		int status;
 
 		race.rounds++;
-		for (unsigned long i = 0; i < self->size; i += self->unit)
-			__atomic_store_n(self->other + i, 1, __ATOMIC_RELAXED);
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			__atomic_store_n(self->alias + i, 1, __ATOMIC_RELAXED);
 		pid = fork_tracked(self, uffd);
 		ASSERT_GT(pid, 0);
 		ASSERT_EQ(kill(pid, SIGKILL), 0);
 		ASSERT_GE(*uffd, 0);
 		ASSERT_TRUE(wait_exiting(pid));
-		/* closed before it has ended, or just then */
+		/* an overlap, if the process had not ended before the close */
 		ended = waitpid(pid, &status, WNOHANG);
 		close(*uffd);
 		remove_pages(&removal);
@@ -963,20 +971,18 @@ TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
 	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
-	if (race.overlaps < CLOSINGS)
-		SKIP(return, "only %lu of %lu rounds overlapped", race.overlaps, race.rounds);
+	skip_unless_raced(_metadata, &race, CLOSINGS);
 }
 
 /*
- * Asynchronous tracking: what PAGEMAP_SCAN does not report as written since it was
- * write-protected is what it was.
+ * Asynchronous tracking: a page that PAGEMAP_SCAN does not report as written has the
+ * contents that it had when it was write-protected.
  */
 FIXTURE(async)
 {
-	unsigned long unit, nr, size;
-	struct pool pool;
+	unsigned long page_size, nr_pages, size;
 	int memfd, uffd, pagemap;
-	char *p;
+	char *area;
 };
 
 FIXTURE_VARIANT(async)
@@ -995,49 +1001,50 @@ FIXTURE_SETUP(async)
 	self->memfd = -1;
 	self->uffd = -1;
 	ASSERT_EQ(catch_faults(), 0);
+	/* MADV_PAGEOUT leaves pages alone that are in the LRU batch of another CPU */
+	pin_to_first();
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
-	self->unit = variant->hugetlb ? default_huge_page_size() : psize();
-	self->nr = 4;
-	self->size = self->nr * self->unit;
+	self->page_size = variant->hugetlb ? default_huge_page_size() : psize();
+	self->nr_pages = 4;
+	self->size = self->nr_pages * self->page_size;
 	if (variant->hugetlb &&
-	    (self->unit > 32 * MB || !pool_grow(&self->pool, self->unit, 2 * self->nr)))
-		SKIP(return, "no %lu hugetlb pages of at most 32 MB", 2 * self->nr);
-	self->memfd = memfd(variant->hugetlb ? self->unit : 0);
+	    (self->page_size > 32 * MB || !pool_grow(self->page_size, 2 * self->nr_pages)))
+		SKIP(return, "no %lu hugetlb pages of at most 32 MB", 2 * self->nr_pages);
+	self->memfd = memfd(variant->hugetlb ? self->page_size : 0);
 	ASSERT_GE(self->memfd, 0);
 	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-	self->p = reserve(self->size);
-	ASSERT_NE(self->p, NULL);
-	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
-	self->uffd = open_uffd(ASYNC_FEATURES);
+	self->area = reserve_aligned(self->size);
+	ASSERT_NE(self->area, NULL);
+	ASSERT_TRUE(map_file_at(self->area, self->size, self->memfd, variant->flags));
+	self->uffd = uffd_open_api(ASYNC_FEATURES);
 	if (self->uffd < 0)
-		SKIP(pool_restore(&self->pool); return,
-		     "userfaultfd with WP_ASYNC: %s", strerror(errno));
-	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
-	for (unsigned long i = 0; i < self->nr; i++)
-		self->p[i * self->unit] = 0x5a;
-	ASSERT_EQ(protect(self->uffd, self->p, self->size, true), 0);
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+	for (unsigned long i = 0; i < self->nr_pages; i++)
+		self->area[i * self->page_size] = 0x5a;
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
 }
 
 FIXTURE_TEARDOWN(async)
 {
 	if (self->uffd >= 0)
 		close(self->uffd);
-	if (self->p)
-		munmap(self->p, self->size);
+	if (self->area)
+		munmap(self->area, self->size);
 	if (self->memfd >= 0)
 		close(self->memfd);
-	pool_restore(&self->pool);
+	hugetlb_restore_settings();
 }
 
-/* Is unit @i reported as written?  Negative on error. */
+/* Is page @i reported as written?  Negative on error. */
 static int written(FIXTURE_DATA(async) * self, unsigned long i)
 {
 	struct page_region region = { };
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
-		.start = (unsigned long)self->p + i * self->unit,
-		.end = (unsigned long)self->p + (i + 1) * self->unit,
+		.start = (unsigned long)self->area + i * self->page_size,
+		.end = (unsigned long)self->area + (i + 1) * self->page_size,
 		.vec = (unsigned long)&region,
 		.vec_len = 1,
 		.category_mask = PAGE_IS_WRITTEN,
@@ -1047,68 +1054,70 @@ static int written(FIXTURE_DATA(async) * self, unsigned long i)
 	return ioctl(self->pagemap, PAGEMAP_SCAN, &arg);
 }
 
-/* What was written stays written when it is unmapped, what was not does not become so. */
+/* MADV_DONTNEED changes for no page whether it is reported as written. */
 TEST_F(async, dontneed_written)
 {
 	if (variant->flags != MAP_SHARED)
 		SKIP(return, "see dontneed_private");
-	self->p[0] = 1;
+	self->area[0] = 1;
 	ASSERT_EQ(written(self, 0), 1);
 	ASSERT_EQ(written(self, 1), 0);
-	ASSERT_EQ(madvise(self->p, self->size, MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
 	EXPECT_EQ(written(self, 1), 0);
 	EXPECT_EQ(written(self, 0), 1) {
 		TH_LOG("the write is forgotten");
 	}
 }
 
-/* A private mapping loses its own pages, and gets those of the file. */
+/* A private mapping loses its own pages, and maps those of the file again. */
 TEST_F(async, dontneed_private)
 {
 	if (variant->flags != MAP_PRIVATE)
 		SKIP(return, "see dontneed_written");
 	ASSERT_EQ(written(self, 0), 0);
-	ASSERT_EQ(madvise(self->p, self->unit, MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
 	EXPECT_EQ(written(self, 0), 1) {
 		TH_LOG("new contents, not reported as written");
 	}
 	EXPECT_EQ(written(self, 1), 0);
-	EXPECT_EQ(self->p[0], 0);
-	EXPECT_EQ(self->p[self->unit], 0x5a);
+	EXPECT_EQ(self->area[0], 0);
+	EXPECT_EQ(self->area[self->page_size], 0x5a);
 }
 
-/* The same of what was swapped out. */
+/* As dontneed_private, for pages that were swapped out. */
 TEST_F(async, pageout_dontneed_private)
 {
 	if (variant->flags != MAP_PRIVATE || variant->hugetlb)
 		SKIP(return, "for pages of a private mapping that can be swapped");
-	ASSERT_EQ(madvise(self->p, self->size, MADV_PAGEOUT), 0);
-	if (!pagemap_is_swapped(self->pagemap, self->p))
+	ASSERT_EQ(madvise(self->area, self->size, MADV_PAGEOUT), 0);
+	if (!pagemap_is_swapped(self->pagemap, self->area))
 		SKIP(return, "nothing was paged out; is there swap?");
 	ASSERT_EQ(written(self, 0), 0);
-	ASSERT_EQ(madvise(self->p, self->unit, MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
 	EXPECT_EQ(written(self, 0), 1) {
 		TH_LOG("new contents, not reported as written");
 	}
 	EXPECT_EQ(written(self, 1), 0);
 }
 
-/* What is removed from the file has new contents. */
+/* A page that was removed from the file has new contents. */
 static void removed_written(struct __test_metadata *_metadata, FIXTURE_DATA(async) * self,
 			    bool truncate)
 {
-	ASSERT_EQ(written(self, self->nr - 1), 0);
+	const unsigned long last = self->size - self->page_size;
+
+	ASSERT_EQ(written(self, self->nr_pages - 1), 0);
 	if (truncate) {
-		ASSERT_EQ(ftruncate(self->memfd, self->size - self->unit), 0);
+		ASSERT_EQ(ftruncate(self->memfd, last), 0);
 		ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
 	} else {
-		ASSERT_EQ(madvise(self->p + self->size - self->unit, self->unit, MADV_REMOVE), 0);
+		ASSERT_EQ(madvise(self->area + last, self->page_size, MADV_REMOVE), 0);
 	}
-	EXPECT_EQ(written(self, self->nr - 1), 1) {
+	EXPECT_EQ(written(self, self->nr_pages - 1), 1) {
 		TH_LOG("new contents, not reported as written");
 	}
-	EXPECT_EQ(self->p[self->size - self->unit], 0);
-	EXPECT_EQ(written(self, self->nr - 1), 1);
+	EXPECT_EQ(self->area[last], 0);
+	EXPECT_EQ(written(self, self->nr_pages - 1), 1);
 	EXPECT_EQ(written(self, 0), 0);
 }
 
@@ -1124,7 +1133,7 @@ TEST_F(async, truncate)
 	removed_written(_metadata, self, true);
 }
 
-/* What nobody has touched, and has no page table, and cannot be write-protected in part. */
+/* A range without a page table is unpopulated, and PAGEMAP_SCAN can write-protect it. */
 TEST_F(async, unpopulated)
 {
 	struct page_region region = { };
@@ -1138,14 +1147,14 @@ TEST_F(async, unpopulated)
 		.return_mask = PAGE_IS_WRITTEN,
 	};
 
-	ASSERT_EQ(munmap(self->p, self->size), 0);
-	/* nothing else is so near that it has a page table with an entry for this */
-	self->p = reserve(1024 * MB);
-	ASSERT_NE(self->p, NULL);
-	ASSERT_TRUE(map_memfd(self->p, self->size, self->memfd, variant->flags));
-	ASSERT_EQ(uffd_register(self->uffd, self->p, self->size, false, true, false), 0);
-	arg.start = (unsigned long)self->p;
-	arg.end = (unsigned long)self->p + self->unit;
+	ASSERT_EQ(munmap(self->area, self->size), 0);
+	/* no mapping is so near that it shares a page table with this one */
+	self->area = reserve_aligned(1024 * MB);
+	ASSERT_NE(self->area, NULL);
+	ASSERT_TRUE(map_file_at(self->area, self->size, self->memfd, variant->flags));
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+	arg.start = (unsigned long)self->area;
+	arg.end = (unsigned long)self->area + self->page_size;
 	EXPECT_EQ(written(self, 0), 1) {
 		TH_LOG("unpopulated, not reported as written");
 	}
@@ -1156,18 +1165,30 @@ TEST_F(async, unpopulated)
 	EXPECT_EQ(written(self, 0), 0);
 }
 
+/* How far own_entry(), or a round of migration, has come: values of stage below. */
+enum stage {
+	STAGE_INIT,
+	/* the child has its own page or entry */
+	STAGE_CHILD_READY,
+	/* migration: the child may migrate its page */
+	STAGE_MIGRATE,
+	/* migration: the child's call has returned */
+	STAGE_MIGRATED,
+	/* the parent has written, and the pool has free pages: the child looks */
+	STAGE_CHECK,
+};
+
 /*
- * The owner of a hugetlb reserve writes, the pool is empty: it takes back the page
- * that it shares with a child. Another child has an entry of its own there, which
- * is none of the owner's business.
+ * The owner of a hugetlb reserve writes while the pool is empty: the kernel takes back the
+ * page that the owner shares with a child, the sharer.  Another child has an entry of its
+ * own at that address, which must stay.
  */
 FIXTURE(cow)
 {
-	unsigned long unit;
-	struct pool pool;
+	unsigned long page_size;
 	int memfd;
-	char *p;
-	/* between us and the first child */
+	char *area;
+	/* shared with the child that has its own entry */
 	atomic_int *stage;
 	pid_t child;
 };
@@ -1178,23 +1199,21 @@ FIXTURE_SETUP(cow)
 		SKIP(return, "the hugetlb pool is root's");
 	ASSERT_EQ(catch_faults(), 0);
 	self->memfd = -1;
-	self->unit = default_huge_page_size();
-	if (!self->unit || self->unit > 32 * MB || !pool_grow(&self->pool, self->unit, 2))
+	self->page_size = default_huge_page_size();
+	if (!self->page_size || self->page_size > 32 * MB || !pool_grow(self->page_size, 2))
 		SKIP(return, "no 2 hugetlb pages of at most 32 MB");
-	if (read_pool(self->unit, "nr_overcommit_hugepages"))
-		SKIP(pool_restore(&self->pool); return, "the pool may be overcommitted");
-	/* the tests resize it */
-	self->pool.nr = self->pool.size ? self->pool.nr : hugetlb_nr_pages(self->unit);
-	self->pool.size = self->unit;
+	if (read_pool(self->page_size, "nr_overcommit_hugepages"))
+		SKIP(return, "the pool may be overcommitted");
 	self->stage = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			   -1, 0);
 	ASSERT_NE(self->stage, MAP_FAILED);
-	self->memfd = memfd(self->unit);
+	self->memfd = memfd(self->page_size);
 	ASSERT_GE(self->memfd, 0);
-	ASSERT_EQ(ftruncate(self->memfd, self->unit), 0);
-	self->p = mmap(NULL, self->unit, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->memfd, 0);
-	ASSERT_NE(self->p, MAP_FAILED);
-	self->p[0] = 'p';
+	ASSERT_EQ(ftruncate(self->memfd, self->page_size), 0);
+	self->area = mmap(NULL, self->page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			  self->memfd, 0);
+	ASSERT_NE(self->area, MAP_FAILED);
+	self->area[0] = 'p';
 }
 
 FIXTURE_TEARDOWN(cow)
@@ -1203,11 +1222,11 @@ FIXTURE_TEARDOWN(cow)
 		kill(self->child, SIGKILL);
 		waitpid(self->child, NULL, 0);
 	}
-	if (self->p)
-		munmap(self->p, self->unit);
+	if (self->area)
+		munmap(self->area, self->page_size);
 	if (self->memfd >= 0)
 		close(self->memfd);
-	pool_restore(&self->pool);
+	hugetlb_restore_settings();
 }
 
 static bool has_ended(pid_t pid)
@@ -1217,13 +1236,13 @@ static bool has_ended(pid_t pid)
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
 }
 
-static void stage_wait(atomic_int *stage, int value)
+static void stage_wait(atomic_int *stage, enum stage value)
 {
 	while (atomic_load(stage) != value)
 		sched_yield();
 }
 
-/* A child that shares our page, and does nothing. */
+/* Start a child that shares the page of the owner, and sleeps. */
 static pid_t fork_sharer(void)
 {
 	pid_t pid = fork();
@@ -1244,41 +1263,43 @@ static int open_pagemap(pid_t pid)
 	return open(path, O_RDONLY);
 }
 
-static bool is_unmapped(int pagemap, char *p)
+/* Unlike pagemap_get_entry(), this is for processes that may have ended. */
+static bool is_unmapped(int pagemap, char *addr)
 {
-	unsigned long long entry;
+	const off_t offset = (unsigned long)addr / psize() * sizeof(uint64_t);
+	uint64_t entry;
 
-	return pread(pagemap, &entry, sizeof(entry), (unsigned long)p / psize() * sizeof(entry)) ==
-	       sizeof(entry) && !(entry & PM_PRESENT);
+	return pread(pagemap, &entry, sizeof(entry), offset) == sizeof(entry) &&
+	       !(entry & PM_PRESENT);
 }
 
-/* Write, with an empty pool, to the page that we share with that child. */
-static void take_back(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * self, pid_t sharer)
+/* Write to the page that @sharer shares: was the page taken back?  The pool is empty. */
+static bool take_back(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * self, pid_t sharer)
 {
 	int pagemap = open_pagemap(sharer);
 	bool taken;
 
 	ASSERT_GE(pagemap, 0);
-	self->p[0] = 'w';
-	taken = is_unmapped(pagemap, self->p);
+	self->area[0] = 'w';
+	taken = is_unmapped(pagemap, self->area);
 	close(pagemap);
 	kill(sharer, SIGKILL);
 	ASSERT_EQ(waitpid(sharer, NULL, 0), sharer);
-	ASSERT_TRUE(taken) {
-		TH_LOG("the page was not taken back");
-	}
+	return taken;
 }
 
-/* False if others have reserved pages of it. */
-static bool empty_pool(unsigned long unit)
+/* Take all free pages from the pool; false if other processes have reserved some. */
+static bool empty_pool(unsigned long size)
 {
-	hugetlb_set_nr_pages(unit, hugetlb_nr_pages(unit) - hugetlb_free_pages(unit));
-	return !hugetlb_free_pages(unit);
+	hugetlb_set_nr_pages(size, hugetlb_nr_pages(size) - hugetlb_free_pages(size));
+	return !hugetlb_free_pages(size);
 }
 
-/* The child installs its entry by @install, and finds SIGBUS there after the write. */
+enum child_status { CHILD_OK, CHILD_READABLE, CHILD_WRONG_SIGNAL, CHILD_CANNOT };
+
+/* The child installs its entry by @install, and has to get SIGBUS there after the write. */
 static void own_entry(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * self,
-		      bool (*install)(char *p, unsigned long size))
+		      bool (*install)(char *addr, unsigned long size))
 {
 	pid_t sharer;
 	int status;
@@ -1290,18 +1311,18 @@ static void own_entry(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * sel
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		/* its own page */
-		self->p[0] = 'c';
-		if (!install(self->p, self->unit))
-			_exit(4);
-		atomic_store(self->stage, 1);
-		stage_wait(self->stage, 2);
-		signal = read_signal(self->p);
-		_exit(signal == SIGBUS ? 0 : signal ? 2 : 1);
+		self->area[0] = 'c';
+		if (!install(self->area, self->page_size))
+			_exit(CHILD_CANNOT);
+		atomic_store(self->stage, STAGE_CHILD_READY);
+		stage_wait(self->stage, STAGE_CHECK);
+		signal = read_signal(self->area);
+		_exit(signal == SIGBUS ? CHILD_OK : signal ? CHILD_WRONG_SIGNAL : CHILD_READABLE);
 	}
-	while (atomic_load(self->stage) != 1) {
+	while (atomic_load(self->stage) != STAGE_CHILD_READY) {
 		if (waitpid(self->child, &status, WNOHANG) == self->child) {
 			self->child = 0;
-			ASSERT_EQ(status, 4 << 8) {
+			ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == CHILD_CANNOT) {
 				TH_LOG("the child died (%x)", status);
 			}
 			SKIP(return, "the child could not have its entry");
@@ -1310,16 +1331,18 @@ static void own_entry(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * sel
 	}
 	sharer = fork_sharer();
 	ASSERT_GE(sharer, 0);
-	if (!empty_pool(self->unit)) {
+	if (!empty_pool(self->page_size)) {
 		kill(sharer, SIGKILL);
 		SKIP(return, "others have reserved hugetlb pages");
 	}
-	take_back(_metadata, self, sharer);
-	/* so that what the child finds is not an empty pool */
-	hugetlb_set_nr_pages(self->unit, hugetlb_nr_pages(self->unit) + 2);
-	if (!hugetlb_free_pages(self->unit))
+	ASSERT_TRUE(take_back(_metadata, self, sharer)) {
+		TH_LOG("the page was not taken back");
+	}
+	/* an empty pool would raise SIGBUS, too */
+	hugetlb_set_nr_pages(self->page_size, hugetlb_nr_pages(self->page_size) + 2);
+	if (!hugetlb_free_pages(self->page_size))
 		SKIP(return, "no free hugetlb page for the child");
-	atomic_store(self->stage, 2);
+	atomic_store(self->stage, STAGE_CHECK);
 	ASSERT_EQ(waitpid(self->child, &status, 0), self->child);
 	self->child = 0;
 	EXPECT_EQ(status, 0) {
@@ -1327,20 +1350,19 @@ static void own_entry(struct __test_metadata *_metadata, FIXTURE_DATA(cow) * sel
 	}
 }
 
-static bool install_poison(char *p, unsigned long size)
+static bool install_poison(char *addr, unsigned long size)
 {
-	struct uffdio_poison poison = { .range = { (unsigned long)p, size } };
-	int uffd = open_uffd(UFFD_FEATURE_POISON);
+	int uffd = uffd_open_api(UFFD_FEATURE_POISON);
 
-	/* The marker stays when userfaultfd has left. */
-	return uffd >= 0 && !madvise(p, size, MADV_DONTNEED) &&
-	       !uffd_register(uffd, p, size, true, false, false) &&
-	       !ioctl(uffd, UFFDIO_POISON, &poison) && !uffd_unregister(uffd, p, size);
+	/* The marker outlives the registration. */
+	return uffd >= 0 && !madvise(addr, size, MADV_DONTNEED) &&
+	       !uffd_register(uffd, addr, size, true, false, false) &&
+	       !uffd_poison(uffd, addr, size) && !uffd_unregister(uffd, addr, size);
 }
 
-static bool install_hwpoison(char *p, unsigned long size)
+static bool install_hwpoison(char *addr, unsigned long size)
 {
-	return hwpoison(p, psize());
+	return madvise_hwpoison(addr, psize());
 }
 
 TEST_F(cow, poison_marker)
@@ -1353,43 +1375,48 @@ TEST_F(cow, hwpoison)
 	own_entry(_metadata, self, install_hwpoison);
 }
 
-/*
- * The child's page is being migrated when the owner writes: before and after the
- * write, in three rounds.  In each round the child goes on only if it has its page.
- */
-TEST_F_TIMEOUT(cow, migration, 120)
+/* The child of migration: migrate its page in each round, and check that it stays. */
+static void migrate_pages_of_child(FIXTURE_DATA(cow) * self)
 {
-	unsigned long i, overlaps = 0, pfns[30];
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	self->area[0] = 'c';
+	for (;;) {
+		atomic_store(self->stage, STAGE_CHILD_READY);
+		stage_wait(self->stage, STAGE_MIGRATE);
+		if (madvise(self->area, psize(), MADV_SOFT_OFFLINE) && errno != EBUSY)
+			_exit(CHILD_CANNOT);
+		atomic_store(self->stage, STAGE_MIGRATED);
+		stage_wait(self->stage, STAGE_CHECK);
+		if (self->area[0] != 'c')
+			_exit(CHILD_READABLE);
+	}
+}
+
+/*
+ * The owner writes while the child's page is being migrated: a round overlaps if the
+ * child's entry is a migration entry before the write, and the child is still in its call
+ * afterwards.  In each round the child goes on only if it has its page.
+ */
+TEST_F_TIMEOUT(cow, migration, RACE_TIMEOUT)
+{
+	unsigned long i, overlaps = 0, pfns[MIGRATION_ROUNDS];
 	int status, pagemap;
 
 	self->child = fork();
 	ASSERT_GE(self->child, 0);
-	if (!self->child) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		self->p[0] = 'c';
-		for (i = 0; ; i++) {
-			atomic_store(self->stage, 4 * i + 1);
-			stage_wait(self->stage, 4 * i + 2);
-			if (madvise(self->p, psize(), MADV_SOFT_OFFLINE) && errno != EBUSY)
-				_exit(2);
-			atomic_store(self->stage, 4 * i + 3);
-			/* the pool is to be enlarged before we look */
-			stage_wait(self->stage, 4 * i + 4);
-			if (self->p[0] != 'c')
-				_exit(1);
-		}
-	}
+	if (!self->child)
+		migrate_pages_of_child(self);
 	pagemap = open_pagemap(self->child);
 	ASSERT_GE(pagemap, 0);
 	for (i = 0; ; i++) {
-		bool migrating = false;
+		bool migrating = false, taken;
 		pid_t sharer;
 
-		while (atomic_load(self->stage) != (int)(4 * i + 1)) {
+		while (atomic_load(self->stage) != STAGE_CHILD_READY) {
 			if (waitpid(self->child, &status, WNOHANG) == self->child) {
 				self->child = 0;
 				TH_LOG("%lu rounds, %lu overlaps", i, overlaps);
-				if (WEXITSTATUS(status) == 2)
+				if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_CANNOT)
 					SKIP(return, "MADV_SOFT_OFFLINE failed");
 				ASSERT_EQ(status, -1) {
 					TH_LOG("the child's own entry is lost (%x)", status);
@@ -1397,26 +1424,26 @@ TEST_F_TIMEOUT(cow, migration, 120)
 			}
 			sched_yield();
 		}
-		if (overlaps >= 3 || i == ARRAY_SIZE(pfns))
+		if (overlaps >= MIGRATION_OVERLAPS || i == ARRAY_SIZE(pfns))
 			break;
 		sharer = fork_sharer();
 		ASSERT_GE(sharer, 0);
-		if (!empty_pool(self->unit)) {
+		if (!empty_pool(self->page_size)) {
 			kill(sharer, SIGKILL);
 			SKIP(return, "others have reserved hugetlb pages");
 		}
-		pfns[i] = pagemap_get_pfn(pagemap, self->p);
-		atomic_store(self->stage, 4 * i + 2);
-		while (!migrating && atomic_load(self->stage) == (int)(4 * i + 2) &&
+		pfns[i] = pagemap_get_pfn(pagemap, self->area);
+		atomic_store(self->stage, STAGE_MIGRATE);
+		while (!migrating && atomic_load(self->stage) == STAGE_MIGRATE &&
 		       !has_ended(self->child))
-			migrating = is_unmapped(pagemap, self->p);
-		take_back(_metadata, self, sharer);
-		overlaps += migrating && atomic_load(self->stage) == (int)(4 * i + 2);
-		while (atomic_load(self->stage) != (int)(4 * i + 3) &&
-		       !has_ended(self->child))
+			migrating = is_unmapped(pagemap, self->area);
+		/* the owner may get the page that a completed migration has left in the pool */
+		taken = take_back(_metadata, self, sharer);
+		overlaps += migrating && taken && atomic_load(self->stage) == STAGE_MIGRATE;
+		while (atomic_load(self->stage) != STAGE_MIGRATED && !has_ended(self->child))
 			sched_yield();
-		hugetlb_set_nr_pages(self->unit, hugetlb_nr_pages(self->unit) + 2);
-		atomic_store(self->stage, 4 * i + 4);
+		hugetlb_set_nr_pages(self->page_size, hugetlb_nr_pages(self->page_size) + 2);
+		atomic_store(self->stage, STAGE_CHECK);
 	}
 	kill(self->child, SIGKILL);
 	ASSERT_EQ(waitpid(self->child, &status, 0), self->child);
@@ -1430,25 +1457,23 @@ TEST_F_TIMEOUT(cow, migration, 120)
 }
 
 /*
- * The file's pages are thrown out of the page cache, by O_DIRECT writes or by
- * punching a hole, while somebody faults them in again by another mapping: guard
- * regions stay.
+ * O_DIRECT writes, or punching a hole, remove pages from the page cache while a thread
+ * faults them in by another mapping: guard regions stay.
  */
 struct reader {
-	char *p;
-	unsigned long size, unit;
+	char *area;
+	unsigned long size;
 	atomic_ulong passes;
 	atomic_bool stop;
 };
 
 static void *read_pages(void *data)
 {
-	struct reader *r = data;
+	struct reader *reader = data;
 
-	while (!atomic_load(&r->stop)) {
-		for (unsigned long i = 0; i < r->size; i += r->unit)
-			FORCE_READ(r->p[i]);
-		atomic_fetch_add(&r->passes, 1);
+	while (!atomic_load(&reader->stop)) {
+		force_read_pages(reader->area, reader->size / psize(), psize());
+		atomic_fetch_add(&reader->passes, 1);
 	}
 	return NULL;
 }
@@ -1456,18 +1481,18 @@ static void *read_pages(void *data)
 /* @direct: a second descriptor of @fd for O_DIRECT, or -1 to punch a hole. */
 static void guard_race(struct __test_metadata *_metadata, int fd, int direct)
 {
-	unsigned long lost = 0, unit = psize(), size = 16 * unit;
-	struct reader reader = { .size = size, .unit = unit };
+	const unsigned long size = 16 * psize();
+	struct reader reader = { .size = size };
 	struct race race = { .began = now_ns() };
 	char *buffer, *guarded;
 	pthread_t thread;
 
 	ASSERT_EQ(catch_faults(), 0);
-	ASSERT_EQ(posix_memalign((void **)&buffer, unit, size), 0);
+	ASSERT_EQ(posix_memalign((void **)&buffer, psize(), size), 0);
 	memset(buffer, 0x5a, size);
 	ASSERT_EQ(pwrite(fd, buffer, size, 0), size);
-	reader.p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	ASSERT_NE(reader.p, MAP_FAILED);
+	reader.area = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(reader.area, MAP_FAILED);
 	guarded = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	ASSERT_NE(guarded, MAP_FAILED);
 	ASSERT_EQ(pthread_create(&thread, NULL, read_pages, &reader), 0);
@@ -1483,22 +1508,21 @@ static void guard_race(struct __test_metadata *_metadata, int fd, int direct)
 			ASSERT_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 					    size), 0);
 		}
-		/* a pass that began and ended meanwhile */
+		/* one of these passes began and ended during the removal */
 		race.overlaps += atomic_load(&reader.passes) - passes >= 2;
 		race.rounds++;
-		for (unsigned long i = 0; i < size; i += unit)
+		for (unsigned long i = 0; i < size; i += psize())
 			gone += read_signal(guarded + i) != SIGSEGV;
-		lost += !!gone;
+		race.failed += !!gone;
 	}
 	atomic_store(&reader.stop, true);
 	ASSERT_EQ(pthread_join(thread, NULL), 0);
 	TH_LOG("%lu rounds, %lu overlaps, guard regions lost in %lu", race.rounds,
-	       race.overlaps, lost);
-	EXPECT_EQ(lost, 0) {
+	       race.overlaps, race.failed);
+	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
-	if (__test_passed(_metadata) && not_raced(&race))
-		SKIP(return, "%s", not_raced(&race));
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
 FIXTURE(guard)
@@ -1542,4 +1566,14 @@ TEST_F_TIMEOUT(guard, punch_hole, RACE_TIMEOUT)
 	guard_race(_metadata, self->fd, -1);
 }
 
-TEST_HARNESS_MAIN
+int main(int argc, char **argv)
+{
+	race_adjust_timeouts();
+	/*
+	 * A fixture whose setup fails is not torn down, nor is one of a test that is killed:
+	 * this process restores the hugetlb pools when it exits.  Only root changes them.
+	 */
+	if (!geteuid())
+		hugetlb_save_settings();
+	return test_harness_run(argc, argv);
+}
