@@ -268,8 +268,9 @@ TEST_F_TIMEOUT(range, irqs_off, RACE_TIMEOUT)
 }
 
 /*
- * GUP pins the mapped pages: fast pins, slow pins and the mapping give the same contents.  Ranges begin and end beside the edges of page tables
- * and of sections, and have unpopulated and read-only pages in them.
+ * GUP pins the mapped pages: fast pins, slow pins and the mapping give the same contents.
+ * Ranges begin and end beside the edges of page tables and of sections, and have
+ * unpopulated and read-only pages in them.
  */
 FIXTURE(content)
 {
@@ -331,7 +332,7 @@ TEST_F(content, nothing)
 	unsigned long before, pinned;
 
 	ASSERT_EQ(munmap(self->area + self->pmd_size / 2, self->pmd_size / 2), 0);
-	for (int asked = 1; asked >= 0; asked--) {
+	for (unsigned long asked = 1; asked != -1UL; asked--) {
 		pinned = -1UL;
 		/* Other processes may pin pages, but not in every attempt. */
 		for (int i = 0; i < 10 && pinned != asked; i++) {

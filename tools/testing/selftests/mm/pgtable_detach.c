@@ -6,7 +6,8 @@
  *
  * A page table may only be detached when it is empty, and must not be written to
  * afterwards.  A process can see most violations: it loses a guard region or a poison
- * marker, or the mm's counts of its page tables and anonymous pages are wrong.  CONFIG_DEBUG_PTE_DETACH sees more.
+ * marker, or the mm's counts of its page tables and anonymous pages are wrong.
+ * CONFIG_DEBUG_PTE_DETACH sees more.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
@@ -133,7 +134,7 @@ static void advise(void *data)
 /* A guard region that madvise() has installed stays, also beside a concurrent collapse. */
 TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 {
-	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE };
+	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE, 0 };
 	struct race race = { .thread_fn = advise, .data = &collapse };
 	unsigned long installed = 0;
 	char *guard = self->shared + 100 * self->page_size;
@@ -342,7 +343,7 @@ TEST_F(shmem, poison_fork_retract)
 static void dontneed_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
 			      char *mapping, int flags)
 {
-	struct range collapse = { mapping, self->pmd_size, MADV_COLLAPSE };
+	struct range collapse = { mapping, self->pmd_size, MADV_COLLAPSE, 0 };
 	struct race race = { .thread_fn = advise, .data = &collapse };
 	long before;
 

@@ -1238,7 +1238,7 @@ static bool has_ended(pid_t pid)
 
 static void stage_wait(atomic_int *stage, enum stage value)
 {
-	while (atomic_load(stage) != value)
+	while (atomic_load(stage) != (int)value)
 		sched_yield();
 }
 
