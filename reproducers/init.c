@@ -3,6 +3,8 @@
  * init of the guests of "make affected".  Its arguments are the names of reproducers, which it runs one by one.  What
  * they print goes through the kernel log, so that no line is torn and the order with the kernel's own lines is right:
  *
+ *   affected: missing FILESYSTEM: REASON
+ *   affected: version TEXT	of /proc/version
  *   affected: begin NAME
  *   affected: say NAME TEXT
  *   affected: end NAME STATUS	the exit status; 128 and more: ended by a signal; "stuck": not even SIGKILL ends it
@@ -81,6 +83,19 @@ static void pass_on(const char *name, int fd, time_t end)
 	}
 }
 
+static void say_version(void)
+{
+	char version[512];
+	FILE *f = fopen("/proc/version", "r");
+
+	if (f && fgets(version, sizeof(version), f)) {
+		version[strcspn(version, "\n")] = 0;
+		say("version %s", version);
+	}
+	if (f)
+		fclose(f);
+}
+
 static void run(const char *name)
 {
 	time_t end = now() + atoi(getenv("SECONDS") ?: SECONDS) + LIMIT;
@@ -129,6 +144,7 @@ int main(int argc, char **argv)
 	mounted("proc", "/proc");
 	mounted("sysfs", "/sys");
 	mounted("tmpfs", "/tmp");
+	say_version();
 	if (chdir("/tmp"))
 		say("missing /tmp: %s", strerror(errno));
 	for (int i = 1; i < argc; i++)
