@@ -175,10 +175,11 @@ def main() -> int:
     else:
         archive = kernels.Archive(cache.resolve())
         ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes)]
-    initrds = {k.arch.name: guests.build(k.arch, [f.reproducer for f in todo], folder) for k in ran if not k.trouble}
-    for kernel in ran:
-        if not kernel.trouble:
-            run(kernel, todo, initrds[kernel.arch.name], folder / 'console', args.seconds)
+    usable = [k for k in ran if not k.trouble]
+    initrds = {name: guests.build(ARCHES[name], [f.reproducer for f in todo], folder)
+               for name in sorted({k.arch.name for k in usable})}
+    for kernel in usable:
+        run(kernel, todo, initrds[kernel.arch.name], folder / 'console', args.seconds)
     text = table(all_fixes, ran) + ''.join(f'\n- {n}' for n in notes(all_fixes, ran)) + '\n'
     (folder / 'table.md').write_text(text)
     (folder / 'result.json').write_text(json.dumps(result(all_fixes, ran), indent=1) + '\n')

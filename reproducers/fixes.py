@@ -87,7 +87,7 @@ def touched_by(diff: str) -> dict[str, set[str]]:
             name = re.search(r'(\w+)\(', line.split('@@', 2)[-1])
             if name:
                 current.add(name.group(1))
-    files.pop('null', None)
+    files.pop('dev/null', None)
     return files
 
 
