@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,16 +61,14 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, secon
     """All reproducers on one kernel; what goes wrong is the kernel's trouble."""
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            kernel.image = guests.plain_image(kernel.image, Path(scratch))
-            digest = hashlib.sha256(kernel.image.read_bytes()).hexdigest()
-            together = [f.reproducer for f in todo if not f.alone]
-            for names in [together, *([f.reproducer] for f in todo if f.alone)]:
-                if names:
-                    examine(kernel, names, initrd, folder, seconds)
-            short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
-            if short and seconds < LONG_SECONDS:
-                examine(kernel, short, initrd, folder, LONG_SECONDS)
+        digest = hashlib.sha256(kernel.image.read_bytes()).hexdigest()
+        together = [f.reproducer for f in todo if not f.alone]
+        for names in [together, *([f.reproducer] for f in todo if f.alone)]:
+            if names:
+                examine(kernel, names, initrd, folder, seconds)
+        short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
+        if short and seconds < LONG_SECONDS:
+            examine(kernel, short, initrd, folder, LONG_SECONDS)
     except Trouble as trouble:
         kernel.trouble = str(trouble)
         print(f'affected: {kernel.label} {kernel.arch.name}: {trouble}', file=sys.stderr)
@@ -80,7 +77,7 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, secon
           f'{time.monotonic() - started:.0f} s', flush=True)
 
 
-def stock(arch: Arch, archive: kernels.Archive, all_fixes: list[fixes.Fix]) -> list[Kernel]:
+def stock(arch: Arch, archive: kernels.Archive, all_fixes: list[fixes.Fix], images: Path) -> list[Kernel]:
     """Debian's kernels, newest first; one that cannot be had is a line."""
     found = []
     for series in reversed(kernels.SERIES):
@@ -89,17 +86,25 @@ def stock(arch: Arch, archive: kernels.Archive, all_fixes: list[fixes.Fix]) -> l
         try:
             kernel.package = archive.newest(series, arch)
             kernel.label = kernel.package.kernel_org
-            kernel.image = archive.image(kernel.package)
+            kernel.image = guests.plain_image(archive.image(kernel.package), images)
         except Trouble as trouble:
             kernel.trouble = str(trouble)
             print(f'affected: {kernel.label} {arch.name}: {trouble}', file=sys.stderr)
             continue
-        try:
-            patched = archive.patches(kernel.package)
-            kernel.debian = {f.name: fixes.overlap(f.touched(), patched) for f in all_fixes}
-        except Trouble as trouble:
-            kernel.debian = {f.name: f'unknown: {trouble}' for f in all_fixes}
+        kernel.debian = {f.name: fixes.debian_changes(f, series, kernel.package.version) for f in all_fixes}
     return found
+
+
+def given(image: Path, images: Path) -> Kernel:
+    """A kernel image that the user has; one that is no image is a line."""
+    kernel = Kernel(image.name, ARCHES['x86_64'])
+    try:
+        kernel.image = guests.plain_image(image, images)
+        kernel.arch = guests.arch_of(image, kernel.image)
+    except Trouble as trouble:
+        kernel.trouble = str(trouble)
+        print(f'affected: {trouble}', file=sys.stderr)
+    return kernel
 
 
 def table(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> str:
@@ -130,7 +135,7 @@ def notes(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> list[str]:
         touched = {f.name: kernel.debian[f.name] for f in all_fixes if kernel.debian.get(f.name, 'no') != 'no'}
         if kernel.debian and not touched:
             lines.append(f'{what}: Debian\'s patches change none of the files that the fixes change')
-        lines += [f'{what}: Debian\'s patches, "{name}": {text}' for name, text in touched.items()]
+        lines += [f'{what}: Debian\'s patches: {text}' for text in sorted(set(touched.values()))]
     return lines
 
 
@@ -170,11 +175,12 @@ def main() -> int:
     folder = Path(os.environ.get('OUT') or fixes.HERE.parent / 'out').resolve() / 'affected'
     cache = Path(os.environ.get('CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'linux-mm-series')
     folder.mkdir(parents=True, exist_ok=True)
+    images = folder / 'images'
     if args.kernel:
-        ran = [Kernel(str(p), guests.arch_of(p), p) for p in args.kernel]
+        ran = [given(p, images) for p in args.kernel]
     else:
         archive = kernels.Archive(cache.resolve())
-        ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes)]
+        ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes, images)]
     usable = [k for k in ran if not k.trouble]
     initrds = {name: guests.build(ARCHES[name], [f.reproducer for f in todo], folder)
                for name in sorted({k.arch.name for k in usable})}

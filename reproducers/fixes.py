@@ -53,10 +53,10 @@ class Fix:
         """The stored patch of that subject."""
         return next((p for p in patches_with_fixes(topics) if subject_of(p) == self.subject), None)
 
-    def touched(self, topics: Path = TOPICS) -> dict[str, set[str]]:
-        """Kernel files that the fix changes, and the functions that its hunks name."""
+    def touched(self, topics: Path = TOPICS) -> set[str]:
+        """Kernel files that the fix changes."""
         patch = self.patch(topics) if self.subject else None
-        return touched_by(patch.read_text()) if patch else {f: set() for f in self.files}
+        return touched_by(patch.read_text()) if patch else set(self.files)
 
 
 def load(path: Path = HERE / 'fixes.toml') -> list[Fix]:
@@ -76,27 +76,20 @@ def patches_with_fixes(topics: Path = TOPICS) -> list[Path]:
     return [p for p in sorted(topics.glob('*/*.patch')) if re.search(r'^Fixes: ', p.read_text(), re.M)]
 
 
-def touched_by(diff: str) -> dict[str, set[str]]:
-    """The files of a diff, and the functions that the hunks are in, as the hunk headers name them."""
-    files: dict[str, set[str]] = {}
-    current: set[str] = set()
-    for line in diff.splitlines():
-        if line.startswith('+++ '):
-            current = files.setdefault(line[4:].split('\t')[0].split('/', 1)[-1], set())
-        elif line.startswith('@@ '):
-            name = re.search(r'(\w+)\(', line.split('@@', 2)[-1])
-            if name:
-                current.add(name.group(1))
-    files.pop('dev/null', None)
-    return files
+def touched_by(diff: str) -> set[str]:
+    """The files of a diff."""
+    return set(re.findall(r'^\+\+\+ b/(\S+)', diff, re.M))
 
 
-def overlap(fix: dict[str, set[str]], other: dict[str, set[str]]) -> str:
-    """Does another set of patches change the files of the fix?  "no", or the files with both sides' functions."""
-    def names(functions: set[str]) -> str:
-        return ', '.join(sorted(functions)) or 'no function'
-    common = [f'{f} (there: {names(other[f])}; the fix: {names(fix[f])})' for f in sorted(fix.keys() & other.keys())]
-    return '; '.join(common) or 'no'
+def debian_changes(fix: Fix, series: str, version: str, path: Path = HERE / 'debian.toml') -> str:
+    """Do Debian's patches change files of the fix?  "no", or which, with the reason why that does not matter."""
+    known = tomllib.loads(path.read_text()).get(series)
+    if not known:
+        return f'unknown; debian.toml has no {series}'
+    lines = [f'{file}: {known["files"][file]}' for file in sorted(fix.touched()) if file in known['files']]
+    if lines and version != known['version']:
+        lines.append(f'seen in {known["version"]}')
+    return '; '.join(lines) or 'no'
 
 
 def table(fixes: list[Fix]) -> str:

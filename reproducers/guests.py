@@ -2,8 +2,10 @@
 """Build the reproducers, boot a kernel image with them, and read what they said."""
 
 import gzip
+import hashlib
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -70,27 +72,36 @@ class Guest:
     complete: bool = False
 
 
-def arch_of(image: Path) -> Arch:
-    """The architecture of a kernel image."""
+def plain_image(image: Path, folder: Path) -> Path:
+    """The image as QEMU takes it: unpacked, if gzip or an EFI stub that unpacks itself (CONFIG_EFI_ZBOOT) holds it."""
     try:
-        head = image.read_bytes()[:0x210]
+        data = image.read_bytes()
     except OSError as error:
         raise Trouble(f'{image}: {error.strerror}; KERNEL= wants a kernel image, such as /boot/vmlinuz-VERSION') from error
+    if data[:2] == b'\x1f\x8b':
+        data = gzip.decompress(data)
+    elif data[:2] == b'MZ' and data[4:8] == b'zimg':
+        offset, size = struct.unpack_from('<II', data, 8)
+        packed, kind = data[offset:offset + size], data[24:56].rstrip(b'\0').decode()
+        need(kind)
+        data = subprocess.run([kind, '-dc'], input=packed, capture_output=True, check=False).stdout
+    else:
+        return image
+    plain = folder / f'{hashlib.sha256(str(image.resolve()).encode()).hexdigest()[:16]}.image'
+    folder.mkdir(parents=True, exist_ok=True)
+    plain.write_bytes(data)
+    return plain
+
+
+def arch_of(image: Path, plain: Path) -> Arch:
+    """The architecture of a kernel image, which is unpacked at @plain."""
+    with plain.open('rb') as f:
+        head = f.read(0x210)
     for arch in ARCHES.values():
         offset, magic = arch.magic
         if head[offset:offset + len(magic)] == magic:
             return arch
     raise Trouble(f'{image} is no kernel image of {", ".join(ARCHES)}; KERNEL= wants a bzImage or an Image')
-
-
-def plain_image(image: Path, folder: Path) -> Path:
-    """The image, unpacked if it is gzip's."""
-    with image.open('rb') as f:
-        if f.read(2) != b'\x1f\x8b':
-            return image
-    plain = folder / 'image'
-    plain.write_bytes(gzip.decompress(image.read_bytes()))
-    return plain
 
 
 def need(*tools: str) -> None:

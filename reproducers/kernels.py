@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Fetch Debian's stock kernels: binary packages, and the patches of their source packages."""
+"""Fetch the images of Debian's stock kernels."""
 
 import os
 import re
@@ -9,13 +9,12 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixes import touched_by
 from guests import Arch, Trouble, need
 
 # Which suites have kernels of a series.  The newest of all is taken.
 SERIES = {
     '6.1': ('bookworm', 'bookworm-security'),
-    '6.12': ('trixie', 'trixie-security', 'bookworm-backports', 'bookworm-security'),
+    '6.12': ('trixie', 'trixie-security', 'bookworm-security'),
     '7.2': ('trixie-backports', 'sid'),
     '7.3': ('trixie-backports', 'sid'),
 }
@@ -55,8 +54,8 @@ class Archive:
     def __init__(self, cache: Path):
         need('apt-get', 'apt-cache', 'dpkg-deb')
         self.cache = cache / 'apt'
-        self.fresh: dict[tuple[str, str, str], list[str]] = {}
-        self.failed: dict[tuple[str, str, str], str] = {}
+        self.fresh: dict[tuple[str, str], list[str]] = {}
+        self.failed: dict[tuple[str, str], str] = {}
 
     def uri(self, suite: str) -> str:
         """The mirror that the machine itself uses; for security suites, of the security archive."""
@@ -67,16 +66,16 @@ class Archive:
             raise Trouble(f'apt has no lists of {name} yet; run apt-get update once')
         return sorted(known)[0]
 
-    def options(self, suite: str, arch: str, kind: str = 'deb') -> list[str]:
+    def options(self, suite: str, arch: str) -> list[str]:
         """Options of apt for that suite, whose lists are fetched once a run."""
-        key = (suite, arch, kind)
+        key = (suite, arch)
         if key in self.failed:
             raise Trouble(self.failed[key])
         if key not in self.fresh:
-            state = self.cache / (f'{suite}-{arch}' if kind == 'deb' else f'{suite}-source')
+            state = self.cache / f'{suite}-{arch}'
             for part in ('lists/partial', 'cache/archives/partial', 'parts', 'debs'):
                 (state / part).mkdir(parents=True, exist_ok=True)
-            (state / 'sources.list').write_text(f'{kind} {self.uri(suite)} {suite} main\n')
+            (state / 'sources.list').write_text(f'deb {self.uri(suite)} {suite} main\n')
             options = [f'-oDir::Etc::sourcelist={state}/sources.list', f'-oDir::Etc::sourceparts={state}/parts',
                        f'-oDir::State::Lists={state}/lists', f'-oDir::Cache={state}/cache', f'-oAPT::Architecture={arch}',
                        f'-oAPT::Architectures={arch}', '-oAPT::Sandbox::User=root']
@@ -136,24 +135,3 @@ class Archive:
             raise Trouble(f'{package.name} has no kernel image in it')
         partial.rename(image)
         return image
-
-    def patches(self, package: Package) -> dict[str, set[str]]:
-        """The files that Debian's patches change, and the functions that their hunks name."""
-        options = self.options(package.suite, package.arch.debian, 'deb-src')
-        folder = self.cache / f'{package.suite}-source' / 'debs'
-        archive = folder / f'linux_{package.version}.debian.tar.xz'
-        if not archive.exists():
-            uris = command('apt-get', *options, 'source', '--print-uris', f'linux={package.version}', cwd=folder)
-            found = re.search(r"^'(\S+\.debian\.tar\.xz)' \S+ \d+ (\S+)$", uris, re.M)
-            if not found:
-                raise Trouble(f'apt knows no source of linux {package.version}')
-            command('/usr/lib/apt/apt-helper', 'download-file', found.group(1), archive, found.group(2))
-        files: dict[str, set[str]] = {}
-        with tarfile.open(archive) as tar:
-            series = tar.extractfile('debian/patches/series').read().decode()
-            for name in (line.split('#')[0].strip() for line in series.splitlines()):
-                if name:
-                    text = tar.extractfile(f'debian/patches/{name}').read().decode(errors='replace')
-                    for file, functions in touched_by(text).items():
-                        files.setdefault(file, set()).update(functions)
-        return files
