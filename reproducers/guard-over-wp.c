@@ -8,7 +8,7 @@
  */
 #include "repro.h"
 
-/* One child has to be ended: it is the one that spins. */
+/* The child, which spins until SIGALRM on a kernel with the bug. */
 static int install(void)
 {
 	unsigned long size = 16 * page_size;

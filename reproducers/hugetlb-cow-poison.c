@@ -4,15 +4,15 @@
  * empty.  The kernel takes the page back from the owner's children, and clears entries of other pages, too: here the
  * poison marker of another child, which then reads zeroes.
  * Right: an entry that does not map the page that is taken back stays as it is.
- * Affected: users of private hugetlb mappings that fork.  The entries that are lost are those of poisoned pages
- * (UFFDIO_POISON, since 6.6; memory failure) and of pages under migration.
+ * Affected: users of private hugetlb mappings that fork.  Entries of poisoned pages (UFFDIO_POISON,
+ * since 6.6; memory failure) and of pages under migration are lost.
  * Fix: mm/hugetlb: leave other entries alone when a COW takes a page back.  Changes nr_hugepages while it runs.
  */
 #include "repro.h"
 
 static atomic_int *stage;
 
-/* A child with a poison marker of its own; its exit status says what it found after the owner's write. */
+/* A child with a poison marker of its own; the exit status reports that page after the owner's write. */
 static int poisoned_child(char *p, unsigned long size)
 {
 	int uffd = open_uffd(UFFD_FEATURE_POISON, "UFFDIO_POISON"), found;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * init of the guests of "make affected".  Its arguments are the names of reproducers, which it runs one by one.  What
- * they print goes through the kernel log, so that no line is torn and the order with the kernel's own lines is right:
+ * init of the guests of "make affected".  It runs the reproducers that its arguments name, one by one.  Their output
+ * goes through the kernel log: no line is torn, and the kernel's own lines are in order with the output.
  *
  *   affected: missing FILESYSTEM: REASON
  *   affected: version TEXT	of /proc/version
@@ -129,7 +129,7 @@ static void run(const char *name)
 		usleep(10000);
 	}
 	say("end %s %d", name, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-	/* what the reproducer has left behind */
+	/* children that the reproducer has left behind */
 	while (waitpid(-1, &status, WNOHANG) > 0)
 		;
 }

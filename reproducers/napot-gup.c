@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Problem: get_user_pages() of a 64 kB hugetlb page returns the first small page for every address in it.  What
- * process_vm_readv(), O_DIRECT, io_uring and KVM read there is wrong, and what they write overwrites the first page.
+ * Problem: get_user_pages() of a 64 kB hugetlb page returns the first small page for every address in it.  process_vm_readv(),
+ * O_DIRECT, io_uring and KVM read wrong data there, and their writes overwrite the first page.
  * Right: each address gives its own page.
  * Affected: riscv64 CPUs with Svnapot, since 6.5.  Other architectures with 64 kB hugetlb pages run the same test.
  * Changes the pool of 64 kB pages while it runs.

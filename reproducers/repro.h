@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the reproducers share.  "reproducers/join NAME" prints a reproducer with this header in it:
+ * Functions that all reproducers share.  "reproducers/join NAME" prints a reproducer with this header in it:
  * one file that gcc builds by itself.
  *
  * Exit status: 0 the kernel is right, 1 it is wrong, 2 the program cannot say.  The last line of the output
@@ -146,8 +146,8 @@ UNUSED static void on_fault(int number)
 }
 
 /*
- * Every main() calls this first.  @harm says what the program may do to the machine, or is NULL; @root: the
- * program needs root.
+ * Every main() calls this first.  @harm: the damage that the program may do to the machine, or NULL; @root:
+ * the program needs root.
  */
 UNUSED static void begin(int argc, char **argv, const char *harm, bool root)
 {
@@ -513,7 +513,7 @@ UNUSED static bool race_on(struct race *r)
 	return r->overlaps < r->want && seconds() - r->began < limit_seconds;
 }
 
-/* Before and after our call: what lies between the two races with theirs. */
+/* Before and after our call, which races with theirs. */
 UNUSED static void race_begin(struct race *r)
 {
 	wait_for(&r->ready, ++r->rounds, -1UL);

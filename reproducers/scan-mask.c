@@ -12,7 +12,7 @@
 
 static int uffd, memfd;
 
-/* What is PAGE_IS_WRITTEN after a scan for PAGE_IS_FILE has write-protected what matches: a bit a page. */
+/* Scan for PAGE_IS_FILE and write-protect the matches; return the pages that are PAGE_IS_WRITTEN then, a bit a page. */
 static unsigned int written_after(bool buffer)
 {
 	unsigned long size = NR * page_size;
