@@ -23,7 +23,7 @@ static void collapse_range(void *data)
 int main(int argc, char **argv)
 {
 	struct range range;
-	struct race race = { .theirs = collapse_range, .data = &range, .want = 500 };
+	struct race race = { .theirs = collapse_range, .data = &range, .want = 200 };
 	unsigned long lost = 0, installed = 0;
 	char *guard;
 

@@ -31,7 +31,7 @@ static void *read_pages(void *data)
 
 int main(int argc, char **argv)
 {
-	struct race race = { .want = 1000 };
+	struct race race = { .want = 300 };
 	struct reader reader = { .p = NULL };
 	unsigned long lost = 0, size;
 	pthread_t thread;

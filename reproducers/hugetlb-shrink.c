@@ -45,7 +45,7 @@ static void *unmap_when_smaller(void *data)
 
 int main(int argc, char **argv)
 {
-	struct race race = { .want = 50 };
+	struct race race = { .want = 20 };
 	unsigned long size, stayed = 0;
 
 	begin(argc, argv, NULL, true);

@@ -39,7 +39,7 @@ static bool exchange(unsigned long *word, unsigned long tag)
 int main(int argc, char **argv)
 {
 	struct file file;
-	struct race race = { .theirs = truncate_file, .data = &file, .want = 200 };
+	struct race race = { .theirs = truncate_file, .data = &file, .want = 100 };
 	unsigned long unit, tag = 1, silent = 0, *last;
 	char *p, *other;
 	int uffd;
