@@ -29,6 +29,7 @@ class Kernel:
     image: Path | None = None
     package: kernels.Package | None = None
     trouble: str = ''
+    sha256: str = ''
     version: str = ''
     said: dict[str, Said] = field(default_factory=dict)
     debian: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, secon
     """All reproducers on one kernel; what goes wrong is the kernel's trouble."""
     started = time.monotonic()
     try:
-        digest = hashlib.sha256(kernel.image.read_bytes()).hexdigest()
+        kernel.sha256 = hashlib.sha256(kernel.image.read_bytes()).hexdigest()
         together = [f.reproducer for f in todo if not f.alone]
         for names in [together, *([f.reproducer] for f in todo if f.alone)]:
             if names:
@@ -69,11 +70,11 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, secon
         short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
         if short and seconds < LONG_SECONDS:
             examine(kernel, short, initrd, folder, LONG_SECONDS)
-    except Trouble as trouble:
+    except (Trouble, OSError) as trouble:
         kernel.trouble = str(trouble)
         print(f'affected: {kernel.label} {kernel.arch.name}: {trouble}', file=sys.stderr)
         return
-    print(f'{kernel.label} {kernel.arch.name}: {kernel.version or "no version"}; image {digest[:12]}, '
+    print(f'{kernel.label} {kernel.arch.name}: {kernel.version or "no version"}; image {kernel.sha256[:12]}, '
           f'{time.monotonic() - started:.0f} s', flush=True)
 
 
@@ -127,11 +128,14 @@ def notes(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> list[str]:
     lines = []
     for kernel in ran:
         what = f'{kernel.kernel_org} {kernel.arch.name}'
-        package = f'{kernel.package.name} {kernel.package.version} of {kernel.package.suite}' if kernel.package else kernel.label
-        lines.append(f'{what}: {package}')
+        package = kernel.package
+        source = f'{package.name} {package.version} of {package.suite}' if package else kernel.label
+        lines.append(f'{what}: {source}')
         for name, said in kernel.said.items():
             if said.outcome in (Outcome.DIED, Outcome.CANNOT_SAY):
                 lines.append(f'{what}: {name}: {said.outcome.value}: {said.line}')
+            if said.race:
+                lines.append(f'{what}: {name}: {said.race}')
         touched = {f.name: kernel.debian[f.name] for f in all_fixes if kernel.debian.get(f.name, 'no') != 'no'}
         if kernel.debian and not touched:
             lines.append(f'{what}: Debian\'s patches change none of the files that the fixes change')
@@ -142,12 +146,14 @@ def notes(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> list[str]:
 def result(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> dict:
     """result.json."""
     return {
-        'fixes': [{'topic': f.topic, 'fix': f.name, 'shown': f.shown.value, 'reproducer': f.reproducer or None} for f in all_fixes],
+        'fixes': [{'topic': f.topic, 'fix': f.name, 'shown': f.shown.value, 'reproducer': f.reproducer or None}
+                  for f in all_fixes],
         'kernels': [{
             'label': k.label, 'arch': k.arch.name, 'kernel.org': k.kernel_org, 'version': k.version,
+            'image_sha256': k.sha256 or None,
             'package': f'{k.package.name}={k.package.version}' if k.package else None,
             'suite': k.package.suite if k.package else None, 'trouble': k.trouble or None, 'debian_patches': k.debian,
-            'results': {n: {'outcome': s.outcome.value, 'line': s.line, 'output': s.output} for n, s in k.said.items()},
+            'results': {n: {'outcome': s.outcome.value, 'line': s.line, 'race': s.race or None, 'output': s.output} for n, s in k.said.items()},
         } for k in ran]}
 
 
@@ -197,6 +203,6 @@ def main() -> int:
 if __name__ == '__main__':
     try:
         sys.exit(main())
-    except Trouble as error:
+    except (Trouble, OSError) as error:
         print(f'affected: {error}', file=sys.stderr)
         sys.exit(1)

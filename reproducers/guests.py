@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -63,6 +64,11 @@ class Said:
     line: str
     output: list[str] = field(default_factory=list)
 
+    @property
+    def race(self) -> str:
+        """How often it was tried, and how often the two sides overlapped."""
+        return next((line for line in self.output if re.match(r'\d+ attempts, \d+ overlaps', line)), '')
+
 
 @dataclass
 class Guest:
@@ -79,7 +85,10 @@ def plain_image(image: Path, folder: Path) -> Path:
     except OSError as error:
         raise Trouble(f'{image}: {error.strerror}; KERNEL= wants a kernel image, such as /boot/vmlinuz-VERSION') from error
     if data[:2] == b'\x1f\x8b':
-        data = gzip.decompress(data)
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Trouble(f'{image} is cut off or damaged ({error}); fetch it again') from error
     elif data[:2] == b'MZ' and data[4:8] == b'zimg':
         offset, size = struct.unpack_from('<II', data, 8)
         packed, kind = data[offset:offset + size], data[24:56].rstrip(b'\0').decode()
@@ -123,12 +132,15 @@ def build(arch: Arch, names: list[str], folder: Path) -> Path:
             done = subprocess.run([arch.compiler, '-O1', '-s', '-static', '-pthread', '-o', str(out), str(HERE / f'{name}.c')],
                                   capture_output=True, text=True, check=False)
             if done.returncode:
-                raise Trouble(f'{arch.compiler} does not build reproducers/{name}.c: {done.stderr.splitlines()[0:1]}')
+                why = (done.stderr.splitlines() or ['it said nothing'])[0]
+                raise Trouble(f'{arch.compiler} does not build reproducers/{name}.c: {why}')
         listing = '\n'.join(str(p.relative_to(root)) for p in sorted(root.rglob('*')))
         initrd = folder / f'{arch.name}.cpio'
         with initrd.open('wb') as f:
-            subprocess.run(['cpio', '-o', '-H', 'newc', '--owner=0:0', '--quiet'], cwd=root, input=listing.encode(), stdout=f,
-                           check=True)
+            done = subprocess.run(['cpio', '-o', '-H', 'newc', '--owner=0:0', '--quiet'], cwd=root, input=listing.encode(),
+                                  stdout=f, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise Trouble(f'cpio failed: {done.stderr.decode().strip()}; is {folder} full?')
         return initrd
     finally:
         shutil.rmtree(root)

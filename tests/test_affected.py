@@ -53,9 +53,11 @@ for name in cmdline.split(' -- ')[1].split():
 say('complete')
 '''
 
-GCC = '''#!/usr/bin/python3
-import sys
-open(sys.argv[sys.argv.index('-o') + 1], 'w').close()
+GCC = '''#!/bin/sh
+for word; do
+	[ "$before" != -o ] || : >"$word"
+	before=$word
+done
 '''
 
 # Two kernels of each series; what LEFT names has left the mirror.
