@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # A guest whose console stays silent for so long is ended, in seconds.
-SILENCE = 120
+SILENCE = 180
 DEATH = re.compile(r'Kernel panic - not syncing.*|kernel BUG at .*|BUG: .*|Oops.*|Internal error: .*|'
                    r'Unable to handle kernel .*|general protection fault.*|Unhandled fault.*')
 NO_INITRAMFS = re.compile(r'VFS: Unable to mount root fs|No working init found|Requested init .* failed|'
@@ -152,7 +152,7 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     console.parent.mkdir(parents=True, exist_ok=True)
     console.write_bytes(b'')
     messages = console.with_suffix('.qemu')
-    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=4 printk.devkmsg=on SECONDS={seconds} -- '
+    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} -- '
                + ' '.join(names))
     command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '2048', '-nodefaults', '-no-reboot',
                '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
