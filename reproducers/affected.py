@@ -133,7 +133,7 @@ def notes(all_fixes: list[fixes.Fix], ran: list[Kernel]) -> list[str]:
         lines.append(f'{what}: {source}')
         for name, said in kernel.said.items():
             if said.outcome in (Outcome.DIED, Outcome.CANNOT_SAY):
-                lines.append(f'{what}: {name}: {said.outcome.value}: {said.line}')
+                lines.append(f'{what}: {name}: {said.outcome.value}: {said.line.removeprefix("cannot say: ")}')
             if said.race:
                 lines.append(f'{what}: {name}: {said.race}')
         touched = {f.name: kernel.debian[f.name] for f in all_fixes if kernel.debian.get(f.name, 'no') != 'no'}
