@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Build the reproducers, boot a kernel image with them, and read what they said."""
+
+import gzip
+import hashlib
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# A guest whose console stays silent for so long is ended, in seconds.
+SILENCE = 180
+DEATH = re.compile(r'Kernel panic - not syncing.*|kernel BUG at .*|BUG: .*|Oops.*|Internal error: .*|'
+                   r'Unable to handle kernel .*|general protection fault.*|Unhandled fault.*')
+NO_INITRAMFS = re.compile(r'VFS: Unable to mount root fs|No working init found|Requested init .* failed|'
+                          r'Initramfs unpacking failed')
+
+
+class Trouble(Exception):
+    """One line that says what to do."""
+
+
+class Outcome(Enum):
+    """What a reproducer said of a kernel."""
+    AFFECTED = 'AFFECTED'
+    RIGHT = 'not affected'
+    NO_FEATURE = 'no such feature'
+    CANNOT_SAY = 'cannot say'
+    DIED = 'kernel died'
+
+
+@dataclass(frozen=True)
+class Arch:
+    """How an architecture is built for and booted."""
+    name: str
+    debian: str
+    flavour: str        # the end of the names of Debian's packages
+    compiler: str
+    qemu: tuple[str, ...]
+    console: str
+    magic: tuple[int, bytes]
+
+
+ARCHES = {a.name: a for a in (
+    Arch('x86_64', 'amd64', 'cloud-amd64', 'x86_64-linux-gnu-gcc', ('qemu-system-x86_64', '-machine', 'pc', '-cpu', 'max'),
+         'ttyS0', (0x202, b'HdrS')),
+    Arch('arm64', 'arm64', 'cloud-arm64', 'aarch64-linux-gnu-gcc',
+         ('qemu-system-aarch64', '-machine', 'virt,gic-version=3', '-cpu', 'max'), 'ttyAMA0', (0x38, b'ARM\x64')),
+    Arch('riscv64', 'riscv64', 'riscv64', 'riscv64-linux-gnu-gcc',
+         ('qemu-system-riscv64', '-machine', 'virt', '-cpu', 'rv64,svnapot=on'), 'ttyS0', (0x38, b'RSC\x05')))}
+
+
+@dataclass
+class Said:
+    """One reproducer on one kernel."""
+    outcome: Outcome
+    line: str
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def race(self) -> str:
+        """How often it was tried, and how often the two sides overlapped."""
+        return next((line for line in self.output if re.match(r'\d+ attempts, \d+ overlaps', line)), '')
+
+
+@dataclass
+class Guest:
+    """What the console of one guest says."""
+    said: dict[str, Said] = field(default_factory=dict)
+    version: str = ''
+    complete: bool = False
+
+
+def plain_image(image: Path, folder: Path) -> Path:
+    """The image as QEMU takes it: unpacked, if gzip or an EFI stub that unpacks itself (CONFIG_EFI_ZBOOT) holds it."""
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise Trouble(f'{image}: {error.strerror}; KERNEL= wants a kernel image, such as /boot/vmlinuz-VERSION') from error
+    if data[:2] == b'\x1f\x8b':
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Trouble(f'{image} is cut off or damaged ({error}); fetch it again') from error
+    elif data[:2] == b'MZ' and data[4:8] == b'zimg':
+        offset, size = struct.unpack_from('<II', data, 8)
+        packed, kind = data[offset:offset + size], data[24:56].rstrip(b'\0').decode()
+        need(kind)
+        data = subprocess.run([kind, '-dc'], input=packed, capture_output=True, check=False).stdout
+    else:
+        return image
+    plain = folder / f'{hashlib.sha256(str(image.resolve()).encode()).hexdigest()[:16]}.image'
+    folder.mkdir(parents=True, exist_ok=True)
+    plain.write_bytes(data)
+    return plain
+
+
+def arch_of(image: Path, plain: Path) -> Arch:
+    """The architecture of a kernel image, which is unpacked at @plain."""
+    with plain.open('rb') as f:
+        head = f.read(0x210)
+    for arch in ARCHES.values():
+        offset, magic = arch.magic
+        if head[offset:offset + len(magic)] == magic:
+            return arch
+    raise Trouble(f'{image} is no kernel image of {", ".join(ARCHES)}; KERNEL= wants a bzImage or an Image')
+
+
+def need(*tools: str) -> None:
+    missing = [t for t in tools if not shutil.which(t)]
+    if missing:
+        raise Trouble(f'missing {" ".join(missing)}; run "scripts/packages run arm64 check" as root')
+
+
+def build(arch: Arch, names: list[str], folder: Path) -> Path:
+    """An initramfs with init and the reproducers."""
+    need(arch.compiler, 'cpio')
+    folder.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix='root-', dir=folder))
+    try:
+        (root / 'bin').mkdir()
+        (root / 'dev').mkdir()
+        for name in ['init', *names]:
+            out = root / 'init' if name == 'init' else root / 'bin' / name
+            done = subprocess.run([arch.compiler, '-O1', '-s', '-static', '-pthread', '-o', str(out), str(HERE / f'{name}.c')],
+                                  capture_output=True, text=True, check=False)
+            if done.returncode:
+                why = (done.stderr.splitlines() or ['it said nothing'])[0]
+                raise Trouble(f'{arch.compiler} does not build reproducers/{name}.c: {why}')
+        listing = '\n'.join(str(p.relative_to(root)) for p in sorted(root.rglob('*')))
+        initrd = folder / f'{arch.name}.cpio'
+        with initrd.open('wb') as f:
+            done = subprocess.run(['cpio', '-o', '-H', 'newc', '--owner=0:0', '--quiet'], cwd=root, input=listing.encode(),
+                                  stdout=f, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise Trouble(f'cpio failed: {done.stderr.decode().strip()}; is {folder} full?')
+        return initrd
+    finally:
+        shutil.rmtree(root)
+
+
+def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, console: Path) -> str:
+    """Boot the image with the reproducers; return why the guest was ended from here, or ''."""
+    need(arch.qemu[0])
+    console.parent.mkdir(parents=True, exist_ok=True)
+    console.write_bytes(b'')
+    messages = console.with_suffix('.qemu')
+    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} -- '
+               + ' '.join(names))
+    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '2048', '-nodefaults', '-no-reboot',
+               '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
+               '-append', cmdline]
+    with messages.open('wb') as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
+                                                      stderr=subprocess.STDOUT) as qemu:
+        try:
+            ended = _wait(qemu, console, SILENCE + seconds)
+        finally:
+            qemu.kill()
+    if not ended and qemu.returncode:
+        return f'{arch.qemu[0]} ended with {qemu.returncode}: {messages.read_text(errors="replace").strip()[-200:]}'
+    return ended
+
+
+def _wait(qemu: subprocess.Popen, console: Path, silence: int) -> str:
+    """Wait for the end of the guest, or for a console that stays silent."""
+    size, since = 0, time.monotonic()
+    while qemu.poll() is None:
+        if console.stat().st_size != size:
+            size, since = console.stat().st_size, time.monotonic()
+        if time.monotonic() - since > silence:
+            return f'the console was silent for {silence} seconds'
+        time.sleep(0.2)
+    return ''
+
+
+def outcome_of(status: str, last: str) -> Outcome:
+    """What an exit status and the last line mean."""
+    if status == 'stuck':
+        return Outcome.DIED
+    known = {'0': Outcome.RIGHT, '1': Outcome.AFFECTED}
+    if status in known:
+        return known[status]
+    return Outcome.NO_FEATURE if last.startswith('cannot say: no such feature') else Outcome.CANNOT_SAY
+
+
+def parse(text: str, ended: str = '') -> Guest:
+    """Read the console of a guest that is over.  A kernel that misses what the test rests on is Trouble."""
+    guest, running, output, death = Guest(), '', [], ''
+    for line in text.splitlines():
+        found = re.search(r'affected: (\w+) ?(.*)', line)
+        word, rest = found.groups() if found else ('', '')
+        if word == 'missing':
+            raise Trouble(f'the kernel has no {rest}')
+        if word == 'version':
+            guest.version = rest
+        elif word == 'begin':
+            running, output = rest.strip(), []
+        elif word == 'say':
+            output.append(rest.removeprefix(running).strip())
+        elif word == 'end':
+            status = rest.split()[-1]
+            last = output[-1] if output else f'ended with status {status} and said nothing'
+            if status == 'stuck':
+                last = death or 'the program hangs in the kernel, and SIGKILL does not end it'
+            guest.said[running] = Said(outcome_of(status, last), last, output)
+            running = ''
+        elif word == 'complete':
+            guest.complete = True
+        elif not death and DEATH.search(line):
+            death = DEATH.search(line).group(0)
+    if guest.complete:
+        return guest
+    if running:
+        guest.said[running] = Said(Outcome.DIED, death or ended or 'the guest ended without a word', output)
+    elif not guest.said:
+        if NO_INITRAMFS.search(text):
+            raise Trouble('the kernel does not start an initramfs (CONFIG_BLK_DEV_INITRD)')
+        raise Trouble('the kernel did not come to its init: ' + (death or ended or 'nothing on its console'))
+    return guest

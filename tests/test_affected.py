@@ -1,0 +1,272 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""The reproducers' own rules, and affected.py with stubs of apt, gcc and QEMU."""
+
+import gzip
+import json
+import re
+import struct
+import sys
+
+from support import TOP, CommandTest, main, write
+
+REPRODUCERS = TOP / 'reproducers'
+sys.path.insert(0, str(REPRODUCERS))
+import fixes  # noqa: E402
+import guests  # noqa: E402
+from guests import Outcome  # noqa: E402
+
+AFFECTED = REPRODUCERS / 'affected.py'
+PROGRAMS = sorted(p for p in REPRODUCERS.glob('*.c') if p.stem != 'init')
+
+# A guest: each reproducer says what STUB has for it ("NAME=WORD"), or that the kernel is right.
+QEMU = '''#!/usr/bin/python3
+import os, sys
+args = sys.argv
+console = open(args[args.index('-serial') + 1].removeprefix('file:'), 'w')
+stub = dict(w.split('=') for w in os.environ.get('STUB', '').split())
+cmdline = args[args.index('-append') + 1]
+say = lambda text: print('[ 1.0] affected: ' + text, file=console)
+if stub.get('kernel') == 'qemu':
+    sys.exit('qemu: no such machine')
+if stub.get('kernel') == 'no-initramfs':
+    print('Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', file=console)
+    sys.exit(0)
+if stub.get('kernel') == 'no-tmpfs':
+    say('missing tmpfs: No such device')
+say('version Linux version 6.12.9+deb13-cloud-amd64 (gcc) #1 SMP Debian 6.12.9-1 (2026-01-01)')
+for name in cmdline.split(' -- ')[1].split():
+    word = stub.get(name, 'right')
+    say('begin ' + name)
+    if word == 'died':
+        print('[ 1.0] BUG: Bad page state in process x', file=console)
+        print('[ 1.0] Kernel panic - not syncing: Fatal exception', file=console)
+        sys.exit(0)
+    if word == 'few' and 'SECONDS=60' not in cmdline:
+        say('say ' + name + ' cannot say: too few overlaps: 3 of 100 wanted')
+        say('end ' + name + ' 2')
+        continue
+    status, text = {'right': (0, 'not affected: good'), 'few': (0, 'not affected: good'), 'wrong': (1, 'AFFECTED: bad'),
+                    'feature': (2, 'cannot say: no such feature: X'), 'cannot': (2, 'cannot say: open: EPERM')}[word]
+    say('say ' + name + ' ' + text)
+    say('end ' + name + ' ' + str(status))
+say('complete')
+'''
+
+GCC = '''#!/bin/sh
+for word; do
+	[ "$before" != -o ] || : >"$word"
+	before=$word
+done
+'''
+
+# Two kernels of each series; what LEFT names has left the mirror.
+APT_CACHE = '''#!/usr/bin/python3
+import os, sys
+names = ['linux-image-6.1.0-8-cloud-amd64', 'linux-image-6.1.0-9-cloud-amd64', 'linux-image-6.12.9+deb13-cloud-amd64',
+         'linux-image-6.12.10+deb13-cloud-amd64', 'linux-image-6.12.11+deb13-rt-amd64', 'linux-image-7.3.4+deb13-cloud-amd64',
+         'linux-binary-7.3.4+deb13-cloud-amd64', 'linux-image-7.2.5+deb13-cloud-amd64', 'linux-image-cloud-amd64']
+if 'pkgnames' in sys.argv:
+    print('\\n'.join(n for n in names if os.environ.get('GONE', 'nothing') not in n))
+else:
+    name = sys.argv[-1]
+    number = name.split('-')[2].split('+')[0]
+    print('Package: ' + name + '\\nVersion: ' + ('6.1.19' + name.split('-')[3] if number == '6.1.0' else number) + '-1')
+'''
+
+APT_GET = '''#!/usr/bin/python3
+import os, subprocess, sys
+if 'indextargets' in sys.argv:
+    print('http://mirror.invalid/debian/')
+elif 'download' in sys.argv:
+    package = sys.argv[-1]
+    if os.environ.get('LEFT', 'nothing') in package:
+        sys.exit('E: Failed to fetch ' + package + ' 404 Not Found')
+    name, version = package.split('=')
+    os.makedirs('tree/DEBIAN')
+    os.makedirs('tree/boot')
+    with open('tree/DEBIAN/control', 'w') as f:
+        f.write('Package: linux-x\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@example.org>\\nDescription: x\\n')
+    with open('tree/boot/vmlinuz-x', 'wb') as f:
+        f.write(bytes(0x202) + b'HdrS' + bytes(64))
+    subprocess.run(['dpkg-deb', '-b', 'tree', name + '_' + version + '_amd64.deb'], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(['rm', '-r', 'tree'], check=True)
+'''
+
+
+class Table(CommandTest):
+    """fixes.toml, the programs and README.md agree."""
+
+    def test_every_fix_has_one_row(self):
+        subjects = [f.subject for f in fixes.load() if f.subject]
+        self.assertEqual(sorted(subjects), sorted(map(fixes.subject_of, fixes.patches_with_fixes())))
+
+    def test_programs_and_rows(self):
+        self.assertEqual([p.stem for p in PROGRAMS], sorted(f.reproducer for f in fixes.load() if f.reproducer))
+
+    def test_withheld_where_a_boundary_is_crossed(self):
+        for fix in fixes.load():
+            with self.subTest(fix=fix.name):
+                self.assertEqual(fix.shown is fixes.Shown.WITHHELD, fix.boundary is fixes.Boundary.YES)
+                self.assertTrue(fix.why and fix.case and not (fix.reproducer and fix.reason))
+
+    def test_at_most_a_third_cannot_be_shown(self):
+        ours = [f for f in fixes.load() if f.subject]
+        self.assertLessEqual(3 * sum(f.shown is fixes.Shown.CANNOT for f in ours), len(ours))
+
+    def test_readme_has_the_table(self):
+        self.assertIn(fixes.table(fixes.load()), (REPRODUCERS / 'README.md').read_text())
+
+    def test_files_of_a_diff(self):
+        diff = '--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1,2 +1,2 @@ static int f(int a)\n-a\n+b\n--- a/mm/y.c\n+++ /dev/null\n'
+        self.assertEqual(fixes.touched_by(diff), {'mm/x.c'})
+
+    def test_debian_changes(self):
+        known = self.work / 'debian.toml'
+        known.write_text('["7.3"]\nversion = "7.3.4-1"\n["7.3".files]\n"mm/ksm.c" = "an export"\n')
+        fix = next(f for f in fixes.load() if f.files == ('mm/ksm.c',))
+        other = next(f for f in fixes.load() if f.files == ('fs/proc/task_mmu.c',))
+        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.4-1', known), 'mm/ksm.c: an export')
+        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.9-1', known), 'mm/ksm.c: an export; seen in 7.3.4-1')
+        self.assertEqual(fixes.debian_changes(other, '7.3', '7.3.4-1', known), 'no')
+        self.assertEqual(fixes.debian_changes(other, '8.0', '8.0-1', known), 'unknown; debian.toml has no 8.0')
+
+
+class Programs(CommandTest):
+    """Each program keeps the rules, and stands alone once it is joined."""
+
+    def test_first_comment_and_length(self):
+        for program in PROGRAMS:
+            with self.subTest(program=program.stem):
+                text = program.read_text()
+                self.assertLess(len(text.splitlines()), 150)
+                for word in ('Problem:', 'Right:', 'Affected:'):
+                    self.assertIn(f' * {word} ', text.split('*/')[0])
+
+    def test_joined_programs_compile(self):
+        for program in PROGRAMS:
+            with self.subTest(program=program.stem):
+                joined = self.work / f'{program.stem}.c'
+                joined.write_text(self.does(REPRODUCERS / 'join', program.stem))
+                self.assertNotIn('repro.h"', joined.read_text())
+                self.does('gcc', '-Wall', '-Wextra', '-Werror', '-fsyntax-only', joined)
+
+    def test_join_refuses_an_unknown_name(self):
+        self.refuses('NAME is one of: guard-collapse', REPRODUCERS / 'join', 'nothing')
+
+    def test_harm_wants_yes(self):
+        harmful = [p for p in PROGRAMS if re.search(r'hwpoison\(|MADV_SOFT_OFFLINE\)', p.read_text())]
+        self.assertTrue(harmful)
+        for program in harmful:
+            with self.subTest(program=program.stem):
+                self.assertNotIn('begin(argc, argv, NULL', program.read_text())
+        self.does('gcc', '-pthread', '-o', self.work / 'x', harmful[0])
+        self.says(2, r'this program may .* run it with --yes on a test machine', self.work / 'x')
+        self.says(2, r'usage: .* \[--yes\] \[SECONDS\]', self.work / 'x', 'ten')
+
+
+class Console(CommandTest):
+    """What the lines of a console mean."""
+
+    def test_outcomes(self):
+        for status, last, outcome in (('0', 'not affected: x', Outcome.RIGHT), ('1', 'AFFECTED: x', Outcome.AFFECTED),
+                                      ('2', 'cannot say: no such feature: x', Outcome.NO_FEATURE),
+                                      ('2', 'cannot say: x', Outcome.CANNOT_SAY), ('139', 'x', Outcome.CANNOT_SAY),
+                                      ('stuck', 'x', Outcome.DIED)):
+            text = f'affected: begin n\naffected: say n {last}\naffected: end n {status}\naffected: complete\n'
+            self.assertIs(guests.parse(text).said['n'].outcome, outcome, status)
+
+    def test_a_death_is_the_running_program_s(self):
+        text = 'affected: begin a\naffected: end a 0\naffected: begin b\n[1] BUG: unable to handle page fault\n'
+        said = guests.parse(text).said
+        self.assertEqual((said['b'].outcome, said['b'].line), (Outcome.DIED, 'BUG: unable to handle page fault'))
+        self.assertIs(said['a'].outcome, Outcome.RIGHT)
+
+    def test_a_program_that_said_nothing(self):
+        said = guests.parse('affected: begin a\naffected: end a 139\naffected: complete\n').said['a']
+        self.assertEqual((said.outcome, said.line), (Outcome.CANNOT_SAY, 'ended with status 139 and said nothing'))
+
+
+class Images(CommandTest):
+    """Images that QEMU does not take as they are."""
+
+    def test_packed_images(self):
+        plain = bytes(0x38) + b'ARM\x64' + bytes(64)
+        packed = gzip.compress(plain)
+        for name, data in (('gz', packed), ('zboot', b'MZ\0\0zimg' + struct.pack('<IIQ', 64, len(packed), 0)
+                                            + b'gzip'.ljust(32, b'\0') + bytes(8) + packed), ('plain', plain)):
+            with self.subTest(name=name):
+                image = self.work / name
+                image.write_bytes(data)
+                unpacked = guests.plain_image(image, self.work / 'images')
+                self.assertEqual(unpacked.read_bytes(), plain)
+                self.assertEqual(guests.arch_of(image, unpacked).name, 'arm64')
+
+
+class Run(CommandTest):
+    """affected.py with stubs."""
+
+    def setUp(self):
+        super().setUp()
+        self.stub('qemu-system-x86_64', QEMU)
+        self.stub('x86_64-linux-gnu-gcc', GCC)
+        self.stub('apt-get', APT_GET)
+        self.stub('apt-cache', APT_CACHE)
+        self.env['CACHE'] = str(self.work / 'cache')
+        self.image = self.work / 'vmlinuz'
+        self.image.write_bytes(bytes(0x202) + b'HdrS' + bytes(64))
+
+    def results(self):
+        kernels = json.loads((self.work / 'out/affected/result.json').read_text())['kernels']
+        return [{n: r['outcome'] for n, r in k['results'].items()} for k in kernels]
+
+    def test_words(self):
+        self.does(AFFECTED, '--kernel', self.image,
+                  STUB='scan-mask=wrong ksm-wp=feature poison-fork=cannot guard-collapse=few')
+        got = self.results()[0]
+        self.assertEqual([got[n] for n in ('scan-mask', 'ksm-wp', 'poison-fork', 'guard-collapse', 'removed-written')],
+                         ['AFFECTED', 'no such feature', 'cannot say', 'not affected', 'not affected'])
+        self.assertEqual(set(got), {p.stem for p in PROGRAMS})
+        self.assertIn('6.12.9 x86_64', (self.work / 'out/affected/table.md').read_text())
+
+    def test_none_affected(self):
+        self.does(AFFECTED, '--none-affected', '--kernel', self.image)
+        self.says(1, r'AFFECTED', AFFECTED, '--none-affected', '--kernel', self.image, STUB='scan-mask=wrong')
+
+    def test_a_death_is_a_cell_and_the_others_go_on(self):
+        out = self.does(AFFECTED, '--kernel', self.image, STUB='guard-collapse=died')
+        got = self.results()[0]
+        self.assertEqual((got['guard-collapse'], got['scan-mask']), ('kernel died', 'not affected'))
+        self.assertIn('guard-collapse: kernel died: BUG: Bad page state in process x', out)
+
+    def test_kernels_that_cannot_run(self):
+        for word, line in (('no-initramfs', 'does not start an initramfs'), ('no-tmpfs', 'no tmpfs: No such device'),
+                           ('qemu', 'no such machine')):
+            with self.subTest(word=word):
+                self.refuses(line, AFFECTED, '--kernel', self.image, STUB=f'kernel={word}')
+
+    def test_wrong_images(self):
+        self.refuses(r'nothing: No such file or directory; KERNEL= wants', AFFECTED, '--kernel', self.work / 'nothing')
+        self.refuses(r'nothing: No such file', AFFECTED, '--kernel', self.work / 'nothing', self.image)
+        self.assertEqual([bool(r) for r in self.results()], [False, True])
+        write(self.work / 'text', 'not a kernel')
+        self.refuses(r'text is no kernel image', AFFECTED, '--kernel', self.work / 'text')
+        self.refuses(r'unknown reproducer nothing', AFFECTED, '--only', 'nothing', '--kernel', self.image)
+
+    def test_stock_kernels(self):
+        out = self.does(AFFECTED, '--only', 'scan-mask')
+        for package in ('linux-image-6.1.0-9-cloud-amd64', 'linux-image-6.12.10+deb13-cloud-amd64',
+                        'linux-image-7.2.5+deb13-cloud-amd64', 'linux-binary-7.3.4+deb13-cloud-amd64'):
+            self.assertIn(package, out)
+        self.assertIn("Debian's patches: mm/memory.c: a line of EXPORT_SYMBOL_GPL", out)
+
+    def test_a_package_that_left_the_mirror(self):
+        self.refuses(r'7\.2\.5 x86_64: apt-get failed: E: Failed to fetch .* 404', AFFECTED, '--only', 'scan-mask', LEFT='7.2.5')
+        self.assertEqual([bool(r) for r in self.results()], [True, False, True, True])
+
+    def test_a_series_that_debian_has_not(self):
+        self.refuses(r'7\.2 x86_64: Debian has no kernel 7\.2 for x86_64', AFFECTED, '--only', 'scan-mask', GONE='7.2.5')
+
+
+if __name__ == '__main__':
+    main()
