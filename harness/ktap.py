@@ -162,7 +162,8 @@ def parse_list(lines: list[str]) -> list[str]:
     """
     fixtures: list[tuple[str, list[str], list[str]]] = []
     for line in lines:
-        if line.startswith(('# FIXTURE', '-----')) or not line.strip():
+        # the heading, and messages of a program's setup
+        if line.startswith(('#', '-----')) or not line.strip():
             continue
         fixture, rest = _column(line, 20)
         variant, test = _column(rest, 25)

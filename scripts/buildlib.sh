@@ -32,15 +32,28 @@ configure() {
 	cmp -s "$object/.config.all" "$object/.config" || cp "$object/.config.all" "$object/.config"
 }
 
+# uapi_headers: the folder of $OUT/src's uapi headers for $KARCH. They are installed once for each state of them.
+uapi_headers() {
+	local src=$OUT/src id dest
+	id=$(git -C "$src" rev-parse HEAD:include/uapi "HEAD:arch/$SRCARCH" HEAD:scripts | sha256sum | cut -c1-16)
+	dest=$OUT/build/$KARCH-uapi-$id
+	if [ ! -e "$dest/installed" ]; then
+		mkdir -p "$dest"
+		make -s -C "$src" O="$dest" ARCH="$KARCH" HOSTCC="ccache gcc" -j"$JOBS" headers_install >&2
+		touch "$dest/installed"
+	fi
+	echo "$dest/usr/include"
+}
+
 # build_programs OBJECT PROGRAM...: static programs of $OUT/src's tools/testing/selftests/mm into $OBJECT/mm, with that
 # source's uapi headers.
 build_programs() {
-	local object=$1 src=$OUT/src
+	local object=$1 src=$OUT/src headers
 	shift
 	mkdir -p "$object/mm"
-	make -s -C "$src" O="$object" ARCH="$KARCH" headers_install
+	headers=$(uapi_headers)
 	rm -f "${@/#/$object/mm/}"
 	make -C "$src/tools/testing/selftests/mm" OUTPUT="$object/mm" ARCH="$KARCH" CROSS_COMPILE="$CROSS" CC="${CROSS}gcc" \
-		KHDR_INCLUDES="-isystem $object/usr/include" EXTRA_CFLAGS="-static -O2" -j"$JOBS" "${@/#/$object/mm/}"
+		KHDR_INCLUDES="-isystem $headers" EXTRA_CFLAGS="-static -O2" -j"$JOBS" "${@/#/$object/mm/}"
 	git -C "$src" clean -fdxq tools/testing
 }

@@ -108,6 +108,9 @@ class List(unittest.TestCase):
         self.assertEqual(parse_list(self.rows(('f', 'v', 'a'), ('', 'w', 'b'), ('', '', 'c'), None, ('global', '', 'd'))),
                          ['f.v.a', 'f.v.b', 'f.v.c', 'f.w.a', 'f.w.b', 'f.w.c', 'global.d'])
 
+    def test_messages_of_setup(self):
+        self.assertEqual(parse_list(['# [INFO] detected hugetlb page size: 2048 KiB', *self.rows(('f', 'v', 'a'))]), ['f.v.a'])
+
     def test_more_variants_than_tests(self):
         self.assertEqual(parse_list(self.rows(('f', 'v', 'a'), ('', 'w', ''))), ['f.v.a', 'f.w.a'])
 
