@@ -32,6 +32,11 @@ configure() {
 	cmp -s "$object/.config.all" "$object/.config" || cp "$object/.config.all" "$object/.config"
 }
 
+# built_objects OBJECT: the objects in that folder, a path a line.
+built_objects() {
+	(cd "$1" && find . -name '.*.o.cmd' | sed -nE 's,^\./(.*)/\.([^/]*)\.cmd$,\1/\2,p' | sort)
+}
+
 # uapi_headers: the folder of $OUT/src's uapi headers for $KARCH. They are installed once for each state of them.
 uapi_headers() {
 	local src=$OUT/src id dest
