@@ -35,9 +35,16 @@ if stub.get('kernel') == 'no-initramfs':
 if stub.get('kernel') == 'no-tmpfs':
     say('missing tmpfs: No such device')
 say('version Linux version 6.12.9+deb13-cloud-amd64 (gcc) #1 SMP Debian 6.12.9-1 (2026-01-01)')
-for name in cmdline.split(' -- ')[1].split():
+times = int(next(w for w in cmdline.split() if w.startswith('N=')).removeprefix('N='))
+for number, name in [(n, name) for name in cmdline.split(' -- ')[1].split() for n in range(times)]:
     word = stub.get(name, 'right')
     say('begin ' + name)
+    if word == 'splat':
+        print('[ 1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1 f+0x1/0x2', file=console)
+    if word == 'race':
+        say('say ' + name + ' 10 attempts, 2 overlaps, 0 writes lost')
+    if word == 'once':
+        word = 'right' if number else 'wrong'
     if word == 'died':
         print('[ 1.0] BUG: Bad page state in process x', file=console)
         print('[ 1.0] Kernel panic - not syncing: Fatal exception', file=console)
@@ -46,7 +53,8 @@ for name in cmdline.split(' -- ')[1].split():
         say('say ' + name + ' cannot say: too few overlaps: 3 of 100 wanted')
         say('end ' + name + ' 2')
         continue
-    status, text = {'right': (0, 'not affected: good'), 'few': (0, 'not affected: good'), 'wrong': (1, 'AFFECTED: bad'),
+    status, text = {'right': (0, 'not affected: good'), 'race': (0, 'not affected: good'),
+                    'splat': (0, 'not affected: good'), 'few': (0, 'not affected: good'), 'wrong': (1, 'AFFECTED: bad'),
                     'feature': (2, 'cannot say: no such feature: X'), 'cannot': (2, 'cannot say: open: EPERM')}[word]
     say('say ' + name + ' ' + text)
     say('end ' + name + ' ' + str(status))
@@ -114,8 +122,12 @@ class Table(CommandTest):
         ours = [f for f in fixes.load() if f.subject]
         self.assertLessEqual(3 * sum(f.shown is fixes.Shown.CANNOT for f in ours), len(ours))
 
-    def test_readme_has_the_table(self):
-        self.assertIn(fixes.table(fixes.load()), (REPRODUCERS / 'README.md').read_text())
+    def test_table_is_of_today(self):
+        self.assertTrue(self.does(AFFECTED, '--table') == (REPRODUCERS / 'fixes.md').read_text(),
+                        'run "reproducers/affected.py --table >reproducers/fixes.md"')
+
+    def test_stable_tags(self):
+        self.says(0, '^stable tags, comments and results agree$', AFFECTED, '--check')
 
     def test_files_of_a_diff(self):
         diff = '--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1,2 +1,2 @@ static int f(int a)\n-a\n+b\n--- a/mm/y.c\n+++ /dev/null\n'
@@ -155,11 +167,15 @@ class Programs(CommandTest):
         self.refuses('NAME is one of: guard-collapse', REPRODUCERS / 'join', 'nothing')
 
     def test_harm_wants_yes(self):
-        harmful = [p for p in PROGRAMS if re.search(r'hwpoison\(|MADV_SOFT_OFFLINE\)', p.read_text())]
+        changes = r'hwpoison\(|MADV_SOFT_OFFLINE\)|\bput\(|put_number\(|hugetlb_pool\(|begin\(.*, true\);'
+        harmful = [p for p in PROGRAMS if re.search(changes, p.read_text())]
         self.assertTrue(harmful)
         for program in harmful:
             with self.subTest(program=program.stem):
                 self.assertNotIn('begin(argc, argv, NULL', program.read_text())
+        for program in sorted(set(PROGRAMS) - set(harmful)):
+            with self.subTest(program=program.stem):
+                self.assertIn('begin(argc, argv, NULL, false)', program.read_text())
         self.does('gcc', '-pthread', '-o', self.work / 'x', harmful[0])
         self.says(2, r'this program may .* run it with --yes on a test machine', self.work / 'x')
         self.says(2, r'usage: .* \[--yes\] \[SECONDS\]', self.work / 'x', 'ten')
@@ -229,9 +245,33 @@ class Run(CommandTest):
         self.assertEqual(set(got), {p.stem for p in PROGRAMS})
         self.assertIn('6.12.9 x86_64', (self.work / 'out/affected/table.md').read_text())
 
-    def test_none_affected(self):
-        self.does(AFFECTED, '--none-affected', '--kernel', self.image)
-        self.says(1, r'AFFECTED', AFFECTED, '--none-affected', '--kernel', self.image, STUB='scan-mask=wrong')
+    def test_with_series(self):
+        self.does(AFFECTED, '--with-series', '--kernel', self.image)
+        self.does(AFFECTED, '--kernel', self.image, STUB='removed-written=wrong')
+        for word in ('wrong', 'died', 'cannot', 'splat'):
+            with self.subTest(word=word):
+                self.refuses(r'removed-written: .*, with the series', AFFECTED, '--with-series', '--kernel', self.image,
+                             STUB=f'removed-written={word}')
+        self.assertIn('removed-written: the kernel said: WARNING: CPU: 0', (self.work / 'out/affected/table.md').read_text())
+
+    def test_a_bug_without_a_fix_is_named(self):
+        unfixed = next(f for f in fixes.load() if f.reproducer and not f.subject).reproducer
+        out = self.does(AFFECTED, '--with-series', '--kernel', self.image, STUB=f'{unfixed}=wrong')
+        self.assertRegex(out, rf'`{unfixed}` \(no fix yet\) \| AFFECTED')
+
+    def test_several_runs(self):
+        out = self.does(AFFECTED, '--times', '3', '--kernel', self.image, STUB='scan-mask=once ksm-wp=race')
+        self.assertIn('`scan-mask` (no fix yet) | AFFECTED (1 of 3)' if not self.has_patch('scan-mask') else
+                      '`scan-mask` | AFFECTED (1 of 3)', out)
+        self.assertIn('ksm-wp: 30 attempts, 6 overlaps, 0 writes lost', out)
+
+    def has_patch(self, reproducer):
+        return next(f for f in fixes.load() if f.reproducer == reproducer).subject
+
+    def test_bad_numbers(self):
+        self.refuses("invalid int value: 'x'", AFFECTED, '--times', 'x')
+        self.refuses('N=0 and --seconds 10 must be 1 or more', AFFECTED, '--times', '0')
+        self.refuses("invalid choice: 'nope'", AFFECTED, '--arch', 'nope')
 
     def test_a_death_is_a_cell_and_the_others_go_on(self):
         out = self.does(AFFECTED, '--kernel', self.image, STUB='guard-collapse=died')
