@@ -42,6 +42,7 @@ class Fix:
     reason: str = ''
     files: tuple[str, ...] = ()
     alone: bool = False
+    arches: tuple[str, ...] = ()    # that have the bug; all if empty
     since: str = ''         # the first release with the bug
     shown_since: str = ''   # the first release where the program shows it, if that is a later one
     no_stable: str = ''     # why the patch has no "Cc: stable"
@@ -74,7 +75,8 @@ def load(path: Path = HERE / 'fixes.toml', topics: Path = TOPICS) -> list[Fix]:
     found = []
     for entry in tomllib.loads(path.read_text())['fix']:
         known = {'since': since.get(entry['subject'], '')} if 'subject' in entry else {}
-        found.append(Fix(**{**entry, **known, 'boundary': Boundary(entry['boundary']), 'files': tuple(entry.get('files', ()))}))
+        found.append(Fix(**{**entry, **known, 'boundary': Boundary(entry['boundary']), 'files': tuple(entry.get('files', ())),
+                             'arches': tuple(entry.get('arches', ()))}))
     return found
 
 

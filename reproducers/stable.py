@@ -39,7 +39,7 @@ def of_results(fix: Fix, entries: list[dict]) -> list[str]:
     since = fix.shown_since or fix.since
     for entry in entries:
         outcome = entry['results'].get(fix.reproducer)
-        has_bug = numbers(entry['version']) >= numbers(since)
+        has_bug = numbers(entry['version']) >= numbers(since) and entry['arch'] in (fix.arches or [entry['arch']])
         if outcome == Outcome.AFFECTED.value and not has_bug or outcome == Outcome.RIGHT.value and has_bug:
             lines.append(f'{entry["version"]} {entry["arch"]} is {outcome}, and {fix.reproducer} is since {since}')
     if fix.differs and not lines:

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""The reproducers' own rules, and affected.py with stubs of apt, gcc and QEMU."""
+"""affected.py with stubs of apt, gcc and QEMU."""
 
 import gzip
 import json
-import re
 import struct
 import sys
 
@@ -25,6 +24,9 @@ import os, sys
 args = sys.argv
 console = open(args[args.index('-serial') + 1].removeprefix('file:'), 'w')
 stub = dict(w.split('=') for w in os.environ.get('STUB', '').split())
+image = open(args[args.index('-kernel') + 1], 'rb').read()
+if b'STUB=' in image:
+    stub['kernel'] = image.split(b'STUB=')[1].decode()
 cmdline = args[args.index('-append') + 1]
 say = lambda text: print('[ 1.0] affected: ' + text, file=console)
 if stub.get('kernel') == 'qemu':
@@ -100,85 +102,6 @@ elif 'download' in sys.argv:
     subprocess.run(['dpkg-deb', '-b', 'tree', name + '_' + version + '_amd64.deb'], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(['rm', '-r', 'tree'], check=True)
 '''
-
-
-class Table(CommandTest):
-    """fixes.toml, the programs and README.md agree."""
-
-    def test_every_fix_has_one_row(self):
-        subjects = [f.subject for f in fixes.load() if f.subject]
-        self.assertEqual(sorted(subjects), sorted(map(fixes.subject_of, fixes.patches_with_fixes())))
-
-    def test_programs_and_rows(self):
-        self.assertEqual([p.stem for p in PROGRAMS], sorted(f.reproducer for f in fixes.load() if f.reproducer))
-
-    def test_withheld_where_a_boundary_is_crossed(self):
-        for fix in fixes.load():
-            with self.subTest(fix=fix.name):
-                self.assertEqual(fix.shown is fixes.Shown.WITHHELD, fix.boundary is fixes.Boundary.YES)
-                self.assertTrue(fix.why and fix.case and not (fix.reproducer and fix.reason))
-
-    def test_at_most_a_third_cannot_be_shown(self):
-        ours = [f for f in fixes.load() if f.subject]
-        self.assertLessEqual(3 * sum(f.shown is fixes.Shown.CANNOT for f in ours), len(ours))
-
-    def test_table_is_of_today(self):
-        self.assertTrue(self.does(AFFECTED, '--table') == (REPRODUCERS / 'fixes.md').read_text(),
-                        'run "reproducers/affected.py --table >reproducers/fixes.md"')
-
-    def test_stable_tags(self):
-        self.says(0, '^stable tags, comments and results agree$', AFFECTED, '--check')
-
-    def test_files_of_a_diff(self):
-        diff = '--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1,2 +1,2 @@ static int f(int a)\n-a\n+b\n--- a/mm/y.c\n+++ /dev/null\n'
-        self.assertEqual(fixes.touched_by(diff), {'mm/x.c'})
-
-    def test_debian_changes(self):
-        known = self.work / 'debian.toml'
-        known.write_text('["7.3"]\nversion = "7.3.4-1"\n["7.3".files]\n"mm/ksm.c" = "an export"\n')
-        fix = next(f for f in fixes.load() if f.files == ('mm/ksm.c',))
-        other = next(f for f in fixes.load() if f.files == ('fs/proc/task_mmu.c',))
-        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.4-1', known), 'mm/ksm.c: an export')
-        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.9-1', known), 'mm/ksm.c: an export; seen in 7.3.4-1')
-        self.assertEqual(fixes.debian_changes(other, '7.3', '7.3.4-1', known), 'no')
-        self.assertEqual(fixes.debian_changes(other, '8.0', '8.0-1', known), 'unknown; debian.toml has no 8.0')
-
-
-class Programs(CommandTest):
-    """Each program keeps the rules, and stands alone once it is joined."""
-
-    def test_first_comment_and_length(self):
-        for program in PROGRAMS:
-            with self.subTest(program=program.stem):
-                text = program.read_text()
-                self.assertLess(len(text.splitlines()), 150)
-                for word in ('Problem:', 'Right:', 'Affected:'):
-                    self.assertIn(f' * {word} ', text.split('*/')[0])
-
-    def test_joined_programs_compile(self):
-        for program in PROGRAMS:
-            with self.subTest(program=program.stem):
-                joined = self.work / f'{program.stem}.c'
-                joined.write_text(self.does(REPRODUCERS / 'join', program.stem))
-                self.assertNotIn('repro.h"', joined.read_text())
-                self.does('gcc', '-Wall', '-Wextra', '-Werror', '-fsyntax-only', joined)
-
-    def test_join_refuses_an_unknown_name(self):
-        self.refuses('NAME is one of: guard-collapse', REPRODUCERS / 'join', 'nothing')
-
-    def test_harm_wants_yes(self):
-        changes = r'hwpoison\(|MADV_SOFT_OFFLINE\)|\bput\(|put_number\(|hugetlb_pool\(|begin\(.*, true\);'
-        harmful = [p for p in PROGRAMS if re.search(changes, p.read_text())]
-        self.assertTrue(harmful)
-        for program in harmful:
-            with self.subTest(program=program.stem):
-                self.assertNotIn('begin(argc, argv, NULL', program.read_text())
-        for program in sorted(set(PROGRAMS) - set(harmful)):
-            with self.subTest(program=program.stem):
-                self.assertIn('begin(argc, argv, NULL, false)', program.read_text())
-        self.does('gcc', '-pthread', '-o', self.work / 'x', harmful[0])
-        self.says(2, r'this program may .* run it with --yes on a test machine', self.work / 'x')
-        self.says(2, r'usage: .* \[--yes\] \[SECONDS\]', self.work / 'x', 'ten')
 
 
 class Console(CommandTest):
@@ -285,11 +208,24 @@ class Run(CommandTest):
             with self.subTest(word=word):
                 self.refuses(line, AFFECTED, '--kernel', self.image, STUB=f'kernel={word}')
 
+    def test_the_other_kernels_go_on(self):
+        for word, line in (('no-initramfs', 'does not start an initramfs'), ('no-tmpfs', 'no tmpfs: No such device'),
+                           ('qemu', 'no such machine')):
+            with self.subTest(word=word):
+                bad = self.work / word
+                bad.write_bytes(bytes(0x202) + b'HdrS' + f'STUB={word}'.encode())
+                self.refuses(line, AFFECTED, '--kernel', bad, self.image)
+                self.assertEqual([len(r) for r in self.results()], [0, len(PROGRAMS)])
+
     def test_wrong_images(self):
         self.refuses(r'nothing: No such file or directory; KERNEL= wants', AFFECTED, '--kernel', self.work / 'nothing')
         self.refuses(r'nothing: No such file', AFFECTED, '--kernel', self.work / 'nothing', self.image)
         self.assertEqual([bool(r) for r in self.results()], [False, True])
         write(self.work / 'text', 'not a kernel')
+        for name, data in (('cut', gzip.compress(bytes(5000))[:-20]), ('zimg', b'MZ\0\0zimg'),
+                           ('zimg2', b'MZ\0\0zimg' + struct.pack('<IIQ', 64, 9, 0) + b'gzip'.ljust(32, b'\0') + bytes(80))):
+            (self.work / name).write_bytes(data)
+            self.refuses(rf'{name} is (cut off or damaged|packed by)', AFFECTED, '--kernel', self.work / name)
         self.refuses(r'text is no kernel image', AFFECTED, '--kernel', self.work / 'text')
         self.refuses(r'unknown reproducer nothing', AFFECTED, '--only', 'nothing', '--kernel', self.image)
 
