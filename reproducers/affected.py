@@ -127,7 +127,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--seconds', type=int, default=SECONDS, help='for a race')
     parser.add_argument('--times', type=int, default=1, metavar='N', help='run each reproducer so many times')
     parser.add_argument('--with-series', action='store_true', help='fail if a bug is there that the series fixes')
-    parser.add_argument('--save', action='store_true', help='put the results of stock kernels into reproducers/seen.json')
+    parser.add_argument('--save', action='store_true', help='put the stock kernels of the last run into seen.json')
     parser.add_argument('--check', action='store_true', help='do stable tags and the results of stock kernels agree?')
     parser.add_argument('--table', action='store_true', help='print reproducers/fixes.md')
     args = parser.parse_args()
@@ -145,9 +145,30 @@ def chosen(all_fixes: list[fixes.Fix], only: list[str]) -> list[fixes.Fix]:
     return todo
 
 
+def run_all(args: argparse.Namespace, all_fixes: list[fixes.Fix], todo: list[fixes.Fix], folder: Path) -> list[Kernel]:
+    """Find the kernels, build the programs, and run them on each kernel."""
+    images = folder / 'images'
+    if args.kernel:
+        ran = [given(p, images) for p in args.kernel]
+    else:
+        cache = os.environ.get('CACHE') or f'{os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"}/linux-mm-series'
+        archive = kernels.Archive(Path(cache).resolve())
+        ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes, images)]
+    usable = [k for k in ran if not k.trouble]
+    initrds = {name: guests.build(ARCHES[name], [f.reproducer for f in todo], folder)
+               for name in sorted({k.arch.name for k in usable})}
+    for kernel in usable:
+        run(kernel, todo, initrds[kernel.arch.name], folder / 'console', args)
+    return ran
+
+
 def main() -> int:
     args = arguments()
     all_fixes = fixes.load()
+    folder = Path(os.environ.get('OUT') or fixes.HERE.parent / 'out').resolve() / 'affected'
+    if args.save:
+        seen.save(folder / 'result.json')
+        return 0
     if args.table:
         print(FIXES_MD.format(fixes.table(all_fixes), seen.table(all_fixes)), end='')
         return 0
@@ -156,28 +177,14 @@ def main() -> int:
         print('\n'.join(lines) or 'stable tags, comments and results agree')
         return 1 if lines else 0
     todo = chosen(all_fixes, args.only)
-    folder = Path(os.environ.get('OUT') or fixes.HERE.parent / 'out').resolve() / 'affected'
-    cache = os.environ.get('CACHE') or f'{os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"}/linux-mm-series'
     folder.mkdir(parents=True, exist_ok=True)
     for name in ('table.md', 'result.json'):
         (folder / name).unlink(missing_ok=True)
-    images = folder / 'images'
-    if args.kernel:
-        ran = [given(p, images) for p in args.kernel]
-    else:
-        archive = kernels.Archive(Path(cache).resolve())
-        ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes, images)]
-    usable = [k for k in ran if not k.trouble]
-    initrds = {name: guests.build(ARCHES[name], [f.reproducer for f in todo], folder)
-               for name in sorted({k.arch.name for k in usable})}
-    for kernel in usable:
-        run(kernel, todo, initrds[kernel.arch.name], folder / 'console', args)
+    ran = run_all(args, all_fixes, todo, folder)
     text = report.table(all_fixes, ran) + ''.join(f'\n- {n}' for n in report.notes(all_fixes, ran)) + '\n'
     (folder / 'table.md').write_text(text)
     (folder / 'result.json').write_text(json.dumps(report.result(all_fixes, ran), indent=1) + '\n')
     print(f'\n{text}\n{folder}/result.json')
-    if args.save:
-        seen.save(ran)
     wrong = report.must_be_right(all_fixes, ran) if args.with_series else []
     for line in wrong:
         say(line)

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 import fixes
-from guests import Outcome
-from report import Kernel
+from guests import Outcome, Trouble
 
 SEEN = fixes.HERE / 'seen.json'
 SHORT = {Outcome.AFFECTED.value: '**AFFECTED**', Outcome.RIGHT.value: 'no', Outcome.NO_FEATURE.value: '-',
@@ -24,17 +23,18 @@ def load(path: Path = SEEN) -> list[dict]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def save(ran: list[Kernel], path: Path = SEEN) -> None:
-    """Add those stock kernels; they take the place of older ones of the same series and architecture."""
+def save(result: Path, path: Path = SEEN) -> None:
+    """Add the stock kernels of a result.json; they take the place of older ones of the same series and architecture."""
     def place(entry: dict) -> tuple:
         return entry['arch'], numbers(entry['version'])[:2]
 
+    if not result.exists():
+        raise Trouble(f'there is no {result}; run make affected first')
     known = {place(e): e for e in load(path)}
-    for kernel in ran:
-        if kernel.package and not kernel.trouble:
-            entry = {'version': kernel.kernel_org, 'arch': kernel.arch.name,
-                     'package': f'{kernel.package.name}={kernel.package.version}',
-                     'results': {n: s.outcome.value for n, s in sorted(kernel.said.items())}}
+    for kernel in json.loads(result.read_text())['kernels']:
+        if kernel['package'] and not kernel['trouble']:
+            entry = {'version': kernel['kernel.org'], 'arch': kernel['arch'], 'package': kernel['package'],
+                     'results': {n: r['outcome'] for n, r in sorted(kernel['results'].items())}}
             known[place(entry)] = entry
     ordered = sorted(known.values(), key=lambda e: (e['arch'] != 'x86_64', e['arch'], [-n for n in numbers(e['version'])]))
     path.write_text(json.dumps(ordered, indent=1) + '\n')
