@@ -22,7 +22,7 @@ ARCHS := $(QEMU_ARCHS) $(filter-out $(QEMU_ARCHS),$(notdir $(wildcard guest/arch
 CHECK_ARCHS := $(filter-out $(notdir $(shell grep -l '^CHECK=mutants' guest/arch/*)),$(ARCHS))
 
 .NOTPARALLEL:
-.PHONY: run check evidence tree export apply boot kselftest mutants bench repeat report post help clean \
+.PHONY: affected run check evidence tree export apply boot kselftest mutants bench repeat report post help clean \
 	distclean start check-total
 
 help:		## this list
@@ -32,6 +32,12 @@ start:
 	@case ' $(QEMU_ARCHS) ' in *' $(ARCH) '*) ;; *) \
 		echo "make: unknown ARCH '$(ARCH)'; choose one of: $(QEMU_ARCHS)" >&2; exit 1;; esac
 	@mkdir -p $(O) && : >$(STAGE_TIMES)
+
+# No kernel is built, and no tree is needed.
+affected: start	## [KERNEL=/boot/vmlinuz-.. [VARIANT=series]] [N=1]: which bugs stock kernels, or KERNEL, have
+	scripts/packages affected $(ARCH)
+	reproducers/affected.py --arch $(ARCH) $(if $(KERNEL),--kernel "$(KERNEL)") $(if $(N),--times "$(N)") \
+		$(if $(filter series,$(VARIANT)),--with-series)
 
 run: start	## build base and series, boot them, run the series' tests on both, print the table
 	scripts/packages $(ARCH) um
@@ -147,11 +153,12 @@ post:		## TOPIC=..: numbered mails in out/post/, never sent
 	scripts/post
 
 # OUT= may be a folder that has other things.
-made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || { echo "make: $(O) is not a folder that make tree has made; remove it yourself" >&2; exit 1; }
+made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || [ -e $(O)/affected ] || \
+	{ echo "make: $(O) is not a folder that make tree has made; remove it yourself" >&2; exit 1; }
 
 clean:		## remove what was built; keep out/linux
 	$(made_here)
-	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/times
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/affected $(O)/times
 
 distclean:	## remove out/, also commits in out/linux that were not exported
 	$(made_here)

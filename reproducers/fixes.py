@@ -2,12 +2,16 @@
 """fixes.toml: which fix crosses a trust boundary, and which reproducer shows it."""
 
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from harness.topics import read_order, read_series  # noqa: E402
+
 TOPICS = HERE.parent / 'topics'
 
 
@@ -38,6 +42,11 @@ class Fix:
     reason: str = ''
     files: tuple[str, ...] = ()
     alone: bool = False
+    arches: tuple[str, ...] = ()    # that have the bug; all if empty
+    since: str = ''         # the first release with the bug
+    shown_since: str = ''   # the first release where the program shows it, if that is a later one
+    no_stable: str = ''     # why the patch has no "Cc: stable"
+    differs: str = ''       # why a stock kernel disagrees with "since"
 
     @property
     def name(self) -> str:
@@ -59,10 +68,16 @@ class Fix:
         return touched_by(patch.read_text()) if patch else set(self.files)
 
 
-def load(path: Path = HERE / 'fixes.toml') -> list[Fix]:
-    """All entries, in the order of the runs."""
-    entries = tomllib.loads(path.read_text())['fix']
-    return [Fix(**{**e, 'boundary': Boundary(e['boundary']), 'files': tuple(e.get('files', ()))}) for e in entries]
+def load(path: Path = HERE / 'fixes.toml', topics: Path = TOPICS) -> list[Fix]:
+    """All entries, in the order of the runs.  A fix with a patch has "since" from topics/TOPIC/series (stable=)."""
+    lines = {p.file: p.values for topic in read_order(topics).values() for p in read_series(topic)}
+    since = {subject_of(p): lines.get(p.name, {}).get('stable', '') for p in patches_with_fixes(topics)}
+    found = []
+    for entry in tomllib.loads(path.read_text())['fix']:
+        known = {'since': since.get(entry['subject'], '')} if 'subject' in entry else {}
+        found.append(Fix(**{**entry, **known, 'boundary': Boundary(entry['boundary']), 'files': tuple(entry.get('files', ())),
+                             'arches': tuple(entry.get('arches', ()))}))
+    return found
 
 
 def subject_of(patch: Path) -> str:

@@ -7,18 +7,26 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from harness.arch import architectures  # noqa: E402
+from harness.errors import HarnessError  # noqa: E402, F401
+
 # A guest whose console stays silent for so long is ended, in seconds.
 SILENCE = 180
 DEATH = re.compile(r'Kernel panic - not syncing.*|kernel BUG at .*|BUG: .*|Oops.*|Internal error: .*|'
                    r'Unable to handle kernel .*|general protection fault.*|Unhandled fault.*')
+# The kernel complains, and may go on.
+SPLAT = re.compile(r'WARNING: .*|BUG: .*|INFO: rcu.* detected stalls.*|INFO: task .* blocked for more.*')
 NO_INITRAMFS = re.compile(r'VFS: Unable to mount root fs|No working init found|Requested init .* failed|'
                           r'Initramfs unpacking failed')
 
@@ -28,12 +36,12 @@ class Trouble(Exception):
 
 
 class Outcome(Enum):
-    """What a reproducer said of a kernel."""
-    AFFECTED = 'AFFECTED'
-    RIGHT = 'not affected'
-    NO_FEATURE = 'no such feature'
-    CANNOT_SAY = 'cannot say'
+    """What a reproducer said of a kernel; of several runs the first of these counts."""
     DIED = 'kernel died'
+    AFFECTED = 'AFFECTED'
+    CANNOT_SAY = 'cannot say'
+    NO_FEATURE = 'no such feature'
+    RIGHT = 'not affected'
 
 
 @dataclass(frozen=True)
@@ -48,26 +56,54 @@ class Arch:
     magic: tuple[int, bytes]
 
 
-ARCHES = {a.name: a for a in (
-    Arch('x86_64', 'amd64', 'cloud-amd64', 'x86_64-linux-gnu-gcc', ('qemu-system-x86_64', '-machine', 'pc', '-cpu', 'max'),
-         'ttyS0', (0x202, b'HdrS')),
-    Arch('arm64', 'arm64', 'cloud-arm64', 'aarch64-linux-gnu-gcc',
-         ('qemu-system-aarch64', '-machine', 'virt,gic-version=3', '-cpu', 'max'), 'ttyAMA0', (0x38, b'ARM\x64')),
-    Arch('riscv64', 'riscv64', 'riscv64', 'riscv64-linux-gnu-gcc',
-         ('qemu-system-riscv64', '-machine', 'virt', '-cpu', 'rv64,svnapot=on'), 'ttyS0', (0x38, b'RSC\x05')))}
+# Of each architecture with stock kernels: the end of their packages' names, and the magic of an image.
+STOCK = {
+    'x86_64': ('cloud-amd64', (0x202, b'HdrS')),
+    'arm64': ('cloud-arm64', (0x38, b'ARM\x64')),
+    'riscv64': ('riscv64', (0x38, b'RSC\x05')),
+}
+
+
+def _arch(name: str) -> Arch:
+    """The architecture, as guest/arch describes it."""
+    get = architectures()[name].get
+    flavour, magic = STOCK[name]
+    return Arch(name, get('DEBARCH'), flavour, get('CROSS_PREFIX') + 'gcc',
+                (get('QEMU'), '-machine', get('MACHINE'), '-cpu', get('CPU')), get('CONSOLE'), magic)
+
+
+ARCHES = {name: _arch(name) for name in STOCK if name in architectures()}
 
 
 @dataclass
 class Said:
-    """One reproducer on one kernel."""
+    """One reproducer on one kernel: the worst of its runs, and how often each outcome was seen."""
     outcome: Outcome
     line: str
     output: list[str] = field(default_factory=list)
+    runs: Counter[Outcome] = field(default_factory=Counter)
+    race: str = ''
+    splat: str = ''
 
     @property
-    def race(self) -> str:
-        """How often it was tried, and how often the two sides overlapped."""
-        return next((line for line in self.output if re.match(r'\d+ attempts, \d+ overlaps', line)), '')
+    def cell(self) -> str:
+        """The outcome, with its share of the runs if they differ."""
+        return self.outcome.value + (f' ({self.runs[self.outcome]} of {self.runs.total()})' if len(self.runs) > 1 else '')
+
+
+RACE = re.compile(r'(\d+) attempts, (\d+) overlaps, (\d+) (.*)')
+
+
+def sum_up(runs: list[Said]) -> Said:
+    """All runs of a reproducer as one."""
+    worst = min(runs, key=lambda s: list(Outcome).index(s.outcome))
+    races = [found for said in runs for line in said.output if (found := RACE.match(line))]
+    race = ''
+    if races:
+        attempts, overlaps, bad = (sum(int(found.group(n)) for found in races) for n in (1, 2, 3))
+        race = f'{attempts} attempts, {overlaps} overlaps, {bad} {races[0].group(4)}'
+    return Said(worst.outcome, worst.line, worst.output, Counter(s.outcome for s in runs), race,
+                next((s.splat for s in runs if s.splat), ''))
 
 
 @dataclass
@@ -90,10 +126,15 @@ def plain_image(image: Path, folder: Path) -> Path:
         except (OSError, EOFError, zlib.error) as error:
             raise Trouble(f'{image} is cut off or damaged ({error}); fetch it again') from error
     elif data[:2] == b'MZ' and data[4:8] == b'zimg':
-        offset, size = struct.unpack_from('<II', data, 8)
-        packed, kind = data[offset:offset + size], data[24:56].rstrip(b'\0').decode()
+        offset, size = struct.unpack_from('<II', data.ljust(16, b'\0'), 8)
+        kind = data[24:56].rstrip(b'\0').decode(errors='replace')
+        if kind not in ('gzip', 'xz', 'zstd', 'lzma'):
+            raise Trouble(f'{image} is packed by {kind!r}, which this program does not unpack; unpack it first')
         need(kind)
-        data = subprocess.run([kind, '-dc'], input=packed, capture_output=True, check=False).stdout
+        done = subprocess.run([kind, '-dc'], input=data[offset:offset + size], capture_output=True, check=False)
+        if done.returncode:
+            raise Trouble(f'{image} is cut off or damaged ({kind} cannot unpack it); fetch it again')
+        data = done.stdout
     else:
         return image
     plain = folder / f'{hashlib.sha256(str(image.resolve()).encode()).hexdigest()[:16]}.image'
@@ -116,7 +157,8 @@ def arch_of(image: Path, plain: Path) -> Arch:
 def need(*tools: str) -> None:
     missing = [t for t in tools if not shutil.which(t)]
     if missing:
-        raise Trouble(f'missing {" ".join(missing)}; run "scripts/packages run arm64 check" as root')
+        raise Trouble(f'missing {" ".join(missing)}; run "scripts/packages affected ARCH" as root, '
+                      f'where ARCH is the one of the kernel: {", ".join(ARCHES)}')
 
 
 def build(arch: Arch, names: list[str], folder: Path) -> Path:
@@ -129,8 +171,8 @@ def build(arch: Arch, names: list[str], folder: Path) -> Path:
         (root / 'dev').mkdir()
         for name in ['init', *names]:
             out = root / 'init' if name == 'init' else root / 'bin' / name
-            done = subprocess.run([arch.compiler, '-O1', '-s', '-static', '-pthread', '-o', str(out), str(HERE / f'{name}.c')],
-                                  capture_output=True, text=True, check=False)
+            command = [arch.compiler, '-O1', '-s', '-static', '-pthread', '-o', str(out), str(HERE / f'{name}.c')]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 why = (done.stderr.splitlines() or ['it said nothing'])[0]
                 raise Trouble(f'{arch.compiler} does not build reproducers/{name}.c: {why}')
@@ -146,13 +188,13 @@ def build(arch: Arch, names: list[str], folder: Path) -> Path:
         shutil.rmtree(root)
 
 
-def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, console: Path) -> str:
-    """Boot the image with the reproducers; return why the guest was ended from here, or ''."""
+def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, times: int, console: Path) -> str:
+    """Boot the image with the reproducers, each so many times; return why the guest was ended from here, or ''."""
     need(arch.qemu[0])
     console.parent.mkdir(parents=True, exist_ok=True)
     console.write_bytes(b'')
     messages = console.with_suffix('.qemu')
-    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} -- '
+    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} N={times} -- '
                + ' '.join(names))
     command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '2048', '-nodefaults', '-no-reboot',
                '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
@@ -192,7 +234,12 @@ def outcome_of(status: str, last: str) -> Outcome:
 
 def parse(text: str, ended: str = '') -> Guest:
     """Read the console of a guest that is over.  A kernel that misses what the test rests on is Trouble."""
-    guest, running, output, death = Guest(), '', [], ''
+    guest, running, output, death, splat = Guest(), '', [], '', ''
+    runs: dict[str, list[Said]] = {}
+
+    def over(outcome: Outcome, line: str) -> None:
+        runs.setdefault(running, []).append(Said(outcome, line, output, splat=splat))
+
     for line in text.splitlines():
         found = re.search(r'affected: (\w+) ?(.*)', line)
         word, rest = found.groups() if found else ('', '')
@@ -201,7 +248,7 @@ def parse(text: str, ended: str = '') -> Guest:
         if word == 'version':
             guest.version = rest
         elif word == 'begin':
-            running, output = rest.strip(), []
+            running, output, splat = rest.strip(), [], ''
         elif word == 'say':
             output.append(rest.removeprefix(running).strip())
         elif word == 'end':
@@ -209,18 +256,24 @@ def parse(text: str, ended: str = '') -> Guest:
             last = output[-1] if output else f'ended with status {status} and said nothing'
             if status == 'stuck':
                 last = death or 'the program hangs in the kernel, and SIGKILL does not end it'
-            guest.said[running] = Said(outcome_of(status, last), last, output)
+            over(outcome_of(status, last), last)
             running = ''
         elif word == 'complete':
             guest.complete = True
-        elif not death and DEATH.search(line):
-            death = DEATH.search(line).group(0)
-    if guest.complete:
-        return guest
-    if running:
-        guest.said[running] = Said(Outcome.DIED, death or ended or 'the guest ended without a word', output)
-    elif not guest.said:
+        else:
+            death = death or first(DEATH, line)
+            splat = splat or first(SPLAT, line)
+    if running and not guest.complete:
+        over(Outcome.DIED, death or ended or 'the guest ended without a word')
+    guest.said = {name: sum_up(each) for name, each in runs.items()}
+    if not guest.complete and not guest.said:
         if NO_INITRAMFS.search(text):
             raise Trouble('the kernel does not start an initramfs (CONFIG_BLK_DEV_INITRD)')
         raise Trouble('the kernel did not come to its init: ' + (death or ended or 'nothing on its console'))
     return guest
+
+
+def first(pattern: re.Pattern[str], line: str) -> str:
+    """What the pattern finds in the line, or ''."""
+    found = pattern.search(line)
+    return found.group(0) if found else ''

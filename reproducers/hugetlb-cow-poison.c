@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 	int status, memfd;
 	char *p;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, "resize the hugetlb pool and empty it for a moment", true);
 	size = hugetlb_pool(2);
 	if (read_number("/proc/sys/vm/nr_overcommit_hugepages", ""))
 		finish(CANNOT_SAY, "nr_overcommit_hugepages is not 0");

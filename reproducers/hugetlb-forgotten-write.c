@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 	bool forgotten;
 	char *p;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, RESIZES_POOL, true);
 	uffd = open_uffd(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "UFFD_FEATURE_WP_ASYNC");
 	size = hugetlb_pool(4);
 	memfd = memfd_create("reproducer", MFD_HUGETLB);

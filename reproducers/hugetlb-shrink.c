@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	struct race race = { .want = 20 };
 	unsigned long size, stayed = 0;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, "resize the hugetlb pool, and change vm.hugetlb_optimize_vmemmap while it runs", true);
 	size = hugetlb_pool(0);
 	if (pool_before)
 		finish(CANNOT_SAY, "the hugetlb pool is in use; lower nr_hugepages to 0 first");

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 	char *p, *other;
 	int uffd;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, RESIZES_POOL, true);
 	/* SIGBUS is the notification */
 	uffd = open_uffd(UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 			 "userfaultfd write-protection of hugetlb");

@@ -3,7 +3,7 @@
  * Problem: one page of a large folio of shmem is poisoned, and a process touches it.  All healthy pages of that folio
  * lose their write-protection by userfaultfd: writes to them are not notified.
  * Right: the healthy pages stay write-protected.
- * Affected: since 5.19, live migration and snapshots of memory in shmem with huge pages, after a memory failure.
+ * Affected: since 6.8, live migration and snapshots of memory in shmem with huge pages, after a memory failure.
  * Fix: mm: keep uffd-wp markers of a folio that stays with a poisoned page.
  */
 #include "repro.h"

@@ -5,7 +5,7 @@
  *
  *   affected: missing FILESYSTEM: REASON
  *   affected: version TEXT	of /proc/version
- *   affected: begin NAME
+ *   affected: begin NAME	N times for each NAME, if the command line of the kernel has N=
  *   affected: say NAME TEXT
  *   affected: end NAME STATUS	the exit status; 128 and more: ended by a signal; "stuck": not even SIGKILL ends it
  *   affected: complete
@@ -148,7 +148,8 @@ int main(int argc, char **argv)
 	if (chdir("/tmp"))
 		say("missing /tmp: %s", strerror(errno));
 	for (int i = 1; i < argc; i++)
-		run(argv[i]);
+		for (int n = atoi(getenv("N") ?: "1"); n > 0; n--)
+			run(argv[i]);
 	say("complete");
 	sync();
 	/* x86_64 has no ACPI poweroff in every guest; QEMU runs with -no-reboot */

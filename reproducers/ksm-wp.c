@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	int before, after;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, "stop KSM, and change its settings", true);
 	event.fd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP, "userfaultfd write-protection");
 	p = mmap(NULL, (NR + CONTROL) * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	check(p != MAP_FAILED);

@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 	struct iovec local = { &value, sizeof(value) }, remote = { NULL, sizeof(value) };
 	char *p;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, RESIZES_POOL, true);
 	nr = SIZE / page_size;
 	before = read_number(POOL, "");
 	if (before < 0 || nr < 2)

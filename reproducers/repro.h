@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Functions that all reproducers share.  "reproducers/join NAME" prints a reproducer with this header in it:
- * one file that gcc builds by itself.
+ * one file that gcc builds by itself.  race_util.h of selftests/mm has the same ideas, and is separate on purpose: a
+ * selftest is built in a kernel tree, a reproducer against the headers of a distribution, and of any kernel.
  *
  * Exit status: 0 the kernel is right, 1 it is wrong, 2 the program cannot say.  The last line of the output
  * gives the reason.
@@ -135,6 +136,9 @@ static void finish(enum status status, const char *format, ...)
 			cannot(#condition);		\
 	} while (0)
 
+/* What begin() says of most programs that use hugetlb pages. */
+#define RESIZES_POOL "resize the hugetlb pool while it runs"
+
 static __thread sigjmp_buf jump;
 static __thread volatile sig_atomic_t jump_set;
 
@@ -146,8 +150,8 @@ UNUSED static void on_fault(int number)
 }
 
 /*
- * Every main() calls this first.  @harm: the damage that the program may do to the machine, or NULL; @root:
- * the program needs root.
+ * Every main() calls this first.  @harm: what the program may do to the machine, or to other programs; without
+ * --yes it is said, and nothing is run.  NULL if only this process can come to harm.  @root: the program needs root.
  */
 UNUSED static void begin(int argc, char **argv, const char *harm, bool root)
 {
@@ -168,6 +172,8 @@ UNUSED static void begin(int argc, char **argv, const char *harm, bool root)
 	}
 	if (harm && !yes)
 		finish(CANNOT_SAY, "this program may %s; run it with --yes on a test machine", harm);
+	if (harm)
+		printf("this program may %s\n", harm);
 	if (root && geteuid())
 		finish(CANNOT_SAY, "run it as root");
 	page_size = sysconf(_SC_PAGESIZE);

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 	unsigned long size, limits[4];
 	int missed = 0, now;
 
-	begin(argc, argv, NULL, true);
+	begin(argc, argv, RESIZES_POOL, true);
 	size = hugetlb_pool(NR + 2);
 	if (missed_with(size, 0))
 		finish(CANNOT_SAY, "written pages are not reported without a limit, either");

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""The reproducers' own rules, and affected.py with stubs of apt, gcc and QEMU."""
+"""affected.py with stubs of apt, gcc and QEMU."""
 
 import gzip
 import json
-import re
 import struct
 import sys
 
@@ -25,6 +24,9 @@ import os, sys
 args = sys.argv
 console = open(args[args.index('-serial') + 1].removeprefix('file:'), 'w')
 stub = dict(w.split('=') for w in os.environ.get('STUB', '').split())
+image = open(args[args.index('-kernel') + 1], 'rb').read()
+if b'STUB=' in image:
+    stub['kernel'] = image.split(b'STUB=')[1].decode()
 cmdline = args[args.index('-append') + 1]
 say = lambda text: print('[ 1.0] affected: ' + text, file=console)
 if stub.get('kernel') == 'qemu':
@@ -35,9 +37,16 @@ if stub.get('kernel') == 'no-initramfs':
 if stub.get('kernel') == 'no-tmpfs':
     say('missing tmpfs: No such device')
 say('version Linux version 6.12.9+deb13-cloud-amd64 (gcc) #1 SMP Debian 6.12.9-1 (2026-01-01)')
-for name in cmdline.split(' -- ')[1].split():
+times = int(next(w for w in cmdline.split() if w.startswith('N=')).removeprefix('N='))
+for number, name in [(n, name) for name in cmdline.split(' -- ')[1].split() for n in range(times)]:
     word = stub.get(name, 'right')
     say('begin ' + name)
+    if word == 'splat':
+        print('[ 1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1 f+0x1/0x2', file=console)
+    if word == 'race':
+        say('say ' + name + ' 10 attempts, 2 overlaps, 0 writes lost')
+    if word == 'once':
+        word = 'right' if number else 'wrong'
     if word == 'died':
         print('[ 1.0] BUG: Bad page state in process x', file=console)
         print('[ 1.0] Kernel panic - not syncing: Fatal exception', file=console)
@@ -46,7 +55,8 @@ for name in cmdline.split(' -- ')[1].split():
         say('say ' + name + ' cannot say: too few overlaps: 3 of 100 wanted')
         say('end ' + name + ' 2')
         continue
-    status, text = {'right': (0, 'not affected: good'), 'few': (0, 'not affected: good'), 'wrong': (1, 'AFFECTED: bad'),
+    status, text = {'right': (0, 'not affected: good'), 'race': (0, 'not affected: good'),
+                    'splat': (0, 'not affected: good'), 'few': (0, 'not affected: good'), 'wrong': (1, 'AFFECTED: bad'),
                     'feature': (2, 'cannot say: no such feature: X'), 'cannot': (2, 'cannot say: open: EPERM')}[word]
     say('say ' + name + ' ' + text)
     say('end ' + name + ' ' + str(status))
@@ -92,77 +102,6 @@ elif 'download' in sys.argv:
     subprocess.run(['dpkg-deb', '-b', 'tree', name + '_' + version + '_amd64.deb'], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(['rm', '-r', 'tree'], check=True)
 '''
-
-
-class Table(CommandTest):
-    """fixes.toml, the programs and README.md agree."""
-
-    def test_every_fix_has_one_row(self):
-        subjects = [f.subject for f in fixes.load() if f.subject]
-        self.assertEqual(sorted(subjects), sorted(map(fixes.subject_of, fixes.patches_with_fixes())))
-
-    def test_programs_and_rows(self):
-        self.assertEqual([p.stem for p in PROGRAMS], sorted(f.reproducer for f in fixes.load() if f.reproducer))
-
-    def test_withheld_where_a_boundary_is_crossed(self):
-        for fix in fixes.load():
-            with self.subTest(fix=fix.name):
-                self.assertEqual(fix.shown is fixes.Shown.WITHHELD, fix.boundary is fixes.Boundary.YES)
-                self.assertTrue(fix.why and fix.case and not (fix.reproducer and fix.reason))
-
-    def test_at_most_a_third_cannot_be_shown(self):
-        ours = [f for f in fixes.load() if f.subject]
-        self.assertLessEqual(3 * sum(f.shown is fixes.Shown.CANNOT for f in ours), len(ours))
-
-    def test_readme_has_the_table(self):
-        self.assertIn(fixes.table(fixes.load()), (REPRODUCERS / 'README.md').read_text())
-
-    def test_files_of_a_diff(self):
-        diff = '--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1,2 +1,2 @@ static int f(int a)\n-a\n+b\n--- a/mm/y.c\n+++ /dev/null\n'
-        self.assertEqual(fixes.touched_by(diff), {'mm/x.c'})
-
-    def test_debian_changes(self):
-        known = self.work / 'debian.toml'
-        known.write_text('["7.3"]\nversion = "7.3.4-1"\n["7.3".files]\n"mm/ksm.c" = "an export"\n')
-        fix = next(f for f in fixes.load() if f.files == ('mm/ksm.c',))
-        other = next(f for f in fixes.load() if f.files == ('fs/proc/task_mmu.c',))
-        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.4-1', known), 'mm/ksm.c: an export')
-        self.assertEqual(fixes.debian_changes(fix, '7.3', '7.3.9-1', known), 'mm/ksm.c: an export; seen in 7.3.4-1')
-        self.assertEqual(fixes.debian_changes(other, '7.3', '7.3.4-1', known), 'no')
-        self.assertEqual(fixes.debian_changes(other, '8.0', '8.0-1', known), 'unknown; debian.toml has no 8.0')
-
-
-class Programs(CommandTest):
-    """Each program keeps the rules, and stands alone once it is joined."""
-
-    def test_first_comment_and_length(self):
-        for program in PROGRAMS:
-            with self.subTest(program=program.stem):
-                text = program.read_text()
-                self.assertLess(len(text.splitlines()), 150)
-                for word in ('Problem:', 'Right:', 'Affected:'):
-                    self.assertIn(f' * {word} ', text.split('*/')[0])
-
-    def test_joined_programs_compile(self):
-        for program in PROGRAMS:
-            with self.subTest(program=program.stem):
-                joined = self.work / f'{program.stem}.c'
-                joined.write_text(self.does(REPRODUCERS / 'join', program.stem))
-                self.assertNotIn('repro.h"', joined.read_text())
-                self.does('gcc', '-Wall', '-Wextra', '-Werror', '-fsyntax-only', joined)
-
-    def test_join_refuses_an_unknown_name(self):
-        self.refuses('NAME is one of: guard-collapse', REPRODUCERS / 'join', 'nothing')
-
-    def test_harm_wants_yes(self):
-        harmful = [p for p in PROGRAMS if re.search(r'hwpoison\(|MADV_SOFT_OFFLINE\)', p.read_text())]
-        self.assertTrue(harmful)
-        for program in harmful:
-            with self.subTest(program=program.stem):
-                self.assertNotIn('begin(argc, argv, NULL', program.read_text())
-        self.does('gcc', '-pthread', '-o', self.work / 'x', harmful[0])
-        self.says(2, r'this program may .* run it with --yes on a test machine', self.work / 'x')
-        self.says(2, r'usage: .* \[--yes\] \[SECONDS\]', self.work / 'x', 'ten')
 
 
 class Console(CommandTest):
@@ -229,9 +168,33 @@ class Run(CommandTest):
         self.assertEqual(set(got), {p.stem for p in PROGRAMS})
         self.assertIn('6.12.9 x86_64', (self.work / 'out/affected/table.md').read_text())
 
-    def test_none_affected(self):
-        self.does(AFFECTED, '--none-affected', '--kernel', self.image)
-        self.says(1, r'AFFECTED', AFFECTED, '--none-affected', '--kernel', self.image, STUB='scan-mask=wrong')
+    def test_with_series(self):
+        self.does(AFFECTED, '--with-series', '--kernel', self.image)
+        self.does(AFFECTED, '--kernel', self.image, STUB='removed-written=wrong')
+        for word in ('wrong', 'died', 'cannot', 'splat'):
+            with self.subTest(word=word):
+                self.refuses(r'removed-written: .*, with the series', AFFECTED, '--with-series', '--kernel', self.image,
+                             STUB=f'removed-written={word}')
+        self.assertIn('removed-written: the kernel said: WARNING: CPU: 0', (self.work / 'out/affected/table.md').read_text())
+
+    def test_a_bug_without_a_fix_is_named(self):
+        unfixed = next(f for f in fixes.load() if f.reproducer and not f.subject).reproducer
+        out = self.does(AFFECTED, '--with-series', '--kernel', self.image, STUB=f'{unfixed}=wrong')
+        self.assertRegex(out, rf'`{unfixed}` \(no fix yet\) \| AFFECTED')
+
+    def test_several_runs(self):
+        out = self.does(AFFECTED, '--times', '3', '--kernel', self.image, STUB='scan-mask=once ksm-wp=race')
+        self.assertIn('`scan-mask` (no fix yet) | AFFECTED (1 of 3)' if not self.has_patch('scan-mask') else
+                      '`scan-mask` | AFFECTED (1 of 3)', out)
+        self.assertIn('ksm-wp: 30 attempts, 6 overlaps, 0 writes lost', out)
+
+    def has_patch(self, reproducer):
+        return next(f for f in fixes.load() if f.reproducer == reproducer).subject
+
+    def test_bad_numbers(self):
+        self.refuses("invalid int value: 'x'", AFFECTED, '--times', 'x')
+        self.refuses('N=0 and --seconds 10 must be 1 or more', AFFECTED, '--times', '0')
+        self.refuses("invalid choice: 'nope'", AFFECTED, '--arch', 'nope')
 
     def test_a_death_is_a_cell_and_the_others_go_on(self):
         out = self.does(AFFECTED, '--kernel', self.image, STUB='guard-collapse=died')
@@ -245,11 +208,24 @@ class Run(CommandTest):
             with self.subTest(word=word):
                 self.refuses(line, AFFECTED, '--kernel', self.image, STUB=f'kernel={word}')
 
+    def test_the_other_kernels_go_on(self):
+        for word, line in (('no-initramfs', 'does not start an initramfs'), ('no-tmpfs', 'no tmpfs: No such device'),
+                           ('qemu', 'no such machine')):
+            with self.subTest(word=word):
+                bad = self.work / word
+                bad.write_bytes(bytes(0x202) + b'HdrS' + f'STUB={word}'.encode())
+                self.refuses(line, AFFECTED, '--kernel', bad, self.image)
+                self.assertEqual([len(r) for r in self.results()], [0, len(PROGRAMS)])
+
     def test_wrong_images(self):
         self.refuses(r'nothing: No such file or directory; KERNEL= wants', AFFECTED, '--kernel', self.work / 'nothing')
         self.refuses(r'nothing: No such file', AFFECTED, '--kernel', self.work / 'nothing', self.image)
         self.assertEqual([bool(r) for r in self.results()], [False, True])
         write(self.work / 'text', 'not a kernel')
+        for name, data in (('cut', gzip.compress(bytes(5000))[:-20]), ('zimg', b'MZ\0\0zimg'),
+                           ('zimg2', b'MZ\0\0zimg' + struct.pack('<IIQ', 64, 9, 0) + b'gzip'.ljust(32, b'\0') + bytes(80))):
+            (self.work / name).write_bytes(data)
+            self.refuses(rf'{name} is (cut off or damaged|packed by)', AFFECTED, '--kernel', self.work / name)
         self.refuses(r'text is no kernel image', AFFECTED, '--kernel', self.work / 'text')
         self.refuses(r'unknown reproducer nothing', AFFECTED, '--only', 'nothing', '--kernel', self.image)
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+"""seen.json: the results of stock kernels that the repository keeps, and their table in README.md."""
+
+import json
+import re
+from pathlib import Path
+
+import fixes
+from guests import Outcome, Trouble
+
+SEEN = fixes.HERE / 'seen.json'
+SHORT = {Outcome.AFFECTED.value: '**AFFECTED**', Outcome.RIGHT.value: 'no', Outcome.NO_FEATURE.value: '-',
+         Outcome.CANNOT_SAY.value: '?', Outcome.DIED.value: '**died**'}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version that can be compared."""
+    return tuple(int(n) for n in re.findall(r'\d+', version))
+
+
+def load(path: Path = SEEN) -> list[dict]:
+    """One entry for each kernel: version, arch, package, results."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def save(result: Path, path: Path = SEEN) -> None:
+    """Add the stock kernels of a result.json; they take the place of older ones of the same series and architecture."""
+    def place(entry: dict) -> tuple:
+        return entry['arch'], numbers(entry['version'])[:2]
+
+    if not result.exists():
+        raise Trouble(f'there is no {result}; run make affected first')
+    known = {place(e): e for e in load(path)}
+    for kernel in json.loads(result.read_text())['kernels']:
+        if kernel['package'] and not kernel['trouble']:
+            entry = {'version': kernel['kernel.org'], 'arch': kernel['arch'], 'package': kernel['package'],
+                     'results': {n: r['outcome'] for n, r in sorted(kernel['results'].items())}}
+            known[place(entry)] = entry
+    ordered = sorted(known.values(), key=lambda e: (e['arch'] != 'x86_64', e['arch'], [-n for n in numbers(e['version'])]))
+    path.write_text(json.dumps(ordered, indent=1) + '\n')
+
+
+def table(all_fixes: list[fixes.Fix], path: Path = SEEN) -> str:
+    """Reproducer x stock kernel."""
+    entries = load(path)
+    lines = ['| reproducer | shown since | ' + ' | '.join(f'{e["version"]} {e["arch"]}' for e in entries) + ' |',
+             '|---' * (len(entries) + 2) + '|']
+    for fix in sorted((f for f in all_fixes if f.reproducer), key=lambda f: f.topic):
+        words = [SHORT.get(e['results'].get(fix.reproducer, ''), 'not run') for e in entries]
+        lines.append(f'| `{fix.reproducer}` | {fix.shown_since or fix.since} | ' + ' | '.join(words) + ' |')
+    return '\n'.join(lines) + '\n'
