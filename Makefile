@@ -18,6 +18,8 @@ export STAGE_TIMES := $(O)/times
 # Those whose guests are QEMU's, and all, UML last.
 QEMU_ARCHS := $(sort $(notdir $(shell grep -l '^QEMU=' guest/arch/*)))
 ARCHS := $(QEMU_ARCHS) $(filter-out $(QEMU_ARCHS),$(notdir $(wildcard guest/arch/*)))
+# Those that make check runs on base and series; it runs the mutants of all.
+CHECK_ARCHS := $(filter-out $(notdir $(shell grep -l '^CHECK=mutants' guest/arch/*)),$(ARCHS))
 
 .NOTPARALLEL:
 .PHONY: affected run check evidence tree export apply boot kselftest mutants bench repeat report post help clean \
@@ -73,7 +75,7 @@ check: start	## everything that must hold before a change lands
 	scripts/harness record series /usr/bin/python3 -m harness.series_check
 	scripts/harness record roundtrip tests/test_roundtrip.py
 	scripts/harness record checkpatch scripts/lint checkpatch
-	scripts/run $(ARCHS)
+	scripts/run $(CHECK_ARCHS)
 	scripts/mutants
 	for what in $(LINTS); do scripts/harness record lint-$$what scripts/lint $$what || exit 1; done
 	@scripts/times
@@ -87,6 +89,7 @@ ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
 # The last two stages want QEMU 10, which Debian 12 has not: the results of the others have been printed by then.
 evidence: start	## what is too slow for check: other flavours, the benchmarks
 	scripts/packages all
+	scripts/lint napot
 	scripts/prefixes $(ARCH)
 	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
 	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
@@ -127,7 +130,7 @@ boot: start	## [VARIANT=base|series] [FLAVOUR=..] [GDB=1] [DRY=1]: a shell in th
 	scripts/boot $(ARCH)
 
 kselftest: start	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
-	scripts/packages $(ARCH)
+	scripts/packages $(ARCH) $(ARCH)-suite
 	scripts/kselftest $(ARCH)
 	@scripts/times
 
@@ -143,7 +146,7 @@ bench: start	## base against series in guest instructions; ARCH=arm64 is compare
 
 repeat: start	## [N=10]: each guest of check so many times, alone; which cases do not say the same each time
 	scripts/packages all
-	scripts/repeat $(if $(filter command% environment%,$(origin ARCH)),$(ARCH),$(ARCHS))
+	scripts/repeat $(if $(filter command% environment%,$(origin ARCH)),$(ARCH),$(CHECK_ARCHS))
 	@scripts/times
 
 report:		## judge all that is in out/result again, without a boot
