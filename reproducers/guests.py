@@ -92,16 +92,19 @@ class Said:
 
 
 RACE = re.compile(r'(\d+) attempts, (\d+) overlaps, (\d+) (.*)')
+TOO_FEW = re.compile(r'cannot say: too few overlaps: \d+ of (\d+) wanted')
 
 
 def sum_up(runs: list[Said]) -> Said:
-    """All runs of a reproducer as one."""
-    worst = min(runs, key=lambda s: list(Outcome).index(s.outcome))
+    """All runs of a reproducer as one.  The overlaps that a race wants may come from all of its runs together."""
     races = [found for said in runs for line in said.output if (found := RACE.match(line))]
-    race = ''
-    if races:
-        attempts, overlaps, bad = (sum(int(found.group(n)) for found in races) for n in (1, 2, 3))
-        race = f'{attempts} attempts, {overlaps} overlaps, {bad} {races[0].group(4)}'
+    attempts, overlaps, bad = (sum(int(found.group(n)) for found in races) for n in (1, 2, 3))
+    race = f'{attempts} attempts, {overlaps} overlaps, {bad} {races[0].group(4)}' if races else ''
+    for said in runs:
+        few = TOO_FEW.match(said.line)
+        if few and len(runs) > 1 and not bad and overlaps >= int(few.group(1)):
+            said.outcome, said.line = Outcome.RIGHT, f'not affected: {race}, in {len(runs)} runs'
+    worst = min(runs, key=lambda s: list(Outcome).index(s.outcome))
     return Said(worst.outcome, worst.line, worst.output, Counter(s.outcome for s in runs), race,
                 next((s.splat for s in runs if s.splat), ''))
 
@@ -196,7 +199,8 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     messages = console.with_suffix('.qemu')
     cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} N={times} -- '
                + ' '.join(names))
-    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '2048', '-nodefaults', '-no-reboot',
+    # sockets: the MP table of x86_64, for kernels without ACPI, lists no other processors
+    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048', '-nodefaults', '-no-reboot',
                '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
                '-append', cmdline]
     with messages.open('wb') as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,

@@ -3,7 +3,9 @@
  * Problem: get_user_pages() of a 64 kB hugetlb page returns the first small page for every address in it.  process_vm_readv(),
  * O_DIRECT, io_uring and KVM read wrong data there, and their writes overwrite the first page.
  * Right: each address gives its own page.
- * Affected: riscv64 CPUs with Svnapot, since 6.5.  Other architectures with 64 kB hugetlb pages run the same test.
+ * Affected: riscv64 CPUs with Svnapot, since 6.10; GUP-fast since 6.9.  Other architectures with 64 kB hugetlb pages
+ * run the same test.
+ * Fix: mm/gup: get the page of the address from a PTE of a NAPOT range.
  * Changes the pool of 64 kB pages while it runs.
  */
 #include "repro.h"

@@ -121,6 +121,13 @@ class Console(CommandTest):
         self.assertEqual((said['b'].outcome, said['b'].line), (Outcome.DIED, 'BUG: unable to handle page fault'))
         self.assertIs(said['a'].outcome, Outcome.RIGHT)
 
+    def test_overlaps_of_several_runs(self):
+        run = ('affected: begin a\naffected: say a 9 attempts, 60 overlaps, 0 lost\n'
+               'affected: say a cannot say: too few overlaps: 60 of 100 wanted\naffected: end a 2\n')
+        self.assertIs(guests.parse(run + 'affected: complete\n').said['a'].outcome, Outcome.CANNOT_SAY)
+        said = guests.parse(2 * run + 'affected: complete\n').said['a']
+        self.assertEqual((said.outcome, said.race), (Outcome.RIGHT, '18 attempts, 120 overlaps, 0 lost'))
+
     def test_a_program_that_said_nothing(self):
         said = guests.parse('affected: begin a\naffected: end a 139\naffected: complete\n').said['a']
         self.assertEqual((said.outcome, said.line), (Outcome.CANNOT_SAY, 'ended with status 139 and said nothing'))
