@@ -67,6 +67,11 @@ class Folders(CommandTest):
         self.says(2, 'is not a folder that make tree has made', 'make', '-s', 'distclean', f'OUT={mine}')
         self.assertTrue(mine.is_dir())
 
+    def test_clean_after_affected(self):
+        write(self.work / 'mine/affected/result.json', '{}')
+        self.does('make', '-s', 'clean', f'OUT={self.work}/mine')
+        self.assertFalse((self.work / 'mine/affected').exists())
+
     def test_relative_out(self):
         self.does('bash', '-c', f'cd {self.work}; OUT=x; . {TOP}/scripts/lib.sh; [ "$OUT" = "{self.work}/x" ]')
 
@@ -87,6 +92,11 @@ class Tools(CommandTest):
         self.stub('dpkg-query', '#!/bin/sh\n')
         self.stub('id', '#!/bin/sh\necho 1000\n')
         self.refuses('run: sudo apt-get install .*qemu-system-x86', TOP / 'scripts/packages', 'x86_64')
+
+    def test_packages_of_affected(self):
+        self.stub('dpkg-query', '#!/bin/sh\n')
+        self.stub('id', '#!/bin/sh\necho 1000\n')
+        self.refuses('recommends cpio gcc libc6-dev python3 qemu-system-x86$', TOP / 'scripts/packages', 'affected', 'x86_64')
 
     def test_missing_tool(self):
         self.refuses('missing no-such-tool', 'bash', '-c', f'. {TOP}/scripts/lib.sh; tools no-such-tool')
