@@ -14,7 +14,7 @@ class Names(CommandTest):
         self.refuses("unknown TOPIC 'nope'; choose one of: ", RUN, 'um', TOPIC='nope')
 
     def test_unknown_arch(self):
-        self.refuses("unknown architecture 'nope'; choose one of: arm64 um x86_64", RUN, 'nope')
+        self.refuses("unknown architecture 'nope'; choose one of: arm64 riscv64 um x86_64", RUN, 'nope')
 
     def test_arch_without_qemu(self):
         self.refuses("unknown ARCH 'um' for this verb; choose one of: arm64 x86_64", TOP / 'scripts/kselftest', 'um')

@@ -123,7 +123,7 @@ class Tests(TopicsTest):
                                (['kunit:s.one x86_64 PASS always'], 'want CASE ARCH'), (['kunit:s.one x86_64 FLY high'], 'want CASE ARCH'),
                                (['s.one x86_64 PASS'], 'is not kunit:SUITE.CASE'),
                                (['kunit:s.one x86_64 PASS', 'kunit:s.one arm64,x86_64 PASS'], 'tests:2: kunit:s.one is listed twice for x86_64'),
-                               (['kunit:s.one amr64 PASS'], "unknown architecture 'amr64'; choose one of: arm64 um x86_64"),
+                               (['kunit:s.one amr64 PASS'], "unknown architecture 'amr64'; choose one of: arm64 riscv64 um x86_64"),
                                (['kunit:s.one x86_64@debug+kasann PASS'], r"unknown flavour 'debug\+kasann'; there is no configs/kasann"),
                                (['kunit:s.one x86_64@ PASS'], "unknown flavour ''"),
                                (['never: selftest:p.*'], 'want never: PATTERN REASON')):
@@ -231,7 +231,7 @@ class Architectures(TopicsTest):
     """guest/arch/."""
 
     def test_all(self):
-        self.assertEqual({name: arch.has_qemu for name, arch in architectures().items()}, {'arm64': True, 'um': False, 'x86_64': True})
+        self.assertEqual({name: arch.has_qemu for name, arch in architectures().items()}, {'arm64': True, 'riscv64': True, 'um': False, 'x86_64': True})
 
     def test_bad_files(self):
         good = ('KARCH=x', "TARGET='b'", 'IMAGE=i', 'CONSOLE=c')
@@ -244,7 +244,7 @@ class Architectures(TopicsTest):
                 read_arch(self.folder / 'bad')
 
     def test_unknown(self):
-        with self.refused("topics/t/tests:1: unknown architecture 'vax'; choose one of: arm64 um x86_64"):
+        with self.refused("topics/t/tests:1: unknown architecture 'vax'; choose one of: arm64 riscv64 um x86_64"):
             find_arch('vax', 'topics/t/tests:1')
 
 
@@ -279,7 +279,7 @@ class List(CommandTest):
         values = '\t'.join(FIX.split())
         for what, lines in (('topics', 'u\nt\n'), ('needs', 'u\n'), ('disks', 'swap:128\n'), ('tests', 'kunit:s.one x86_64,arm64\n'),
                             ('series', f'u\t0001-a.patch\ttest\tbase\nt\t0001-b.patch\tfix\t-\t{values}\n'),
-                            ('archs', 'arm64\num\nx86_64\n'), ('bench', 'base\n'), ('kernel-flavour', 'debug\n')):
+                            ('archs', 'arm64\nriscv64\num\nx86_64\n'), ('bench', 'base\n'), ('kernel-flavour', 'debug\n')):
             with self.subTest(what):
                 self.assertEqual(self.does(TOP / 'scripts/harness', 'list', what), lines)
 
