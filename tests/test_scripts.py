@@ -17,7 +17,7 @@ class Names(CommandTest):
         self.refuses("unknown architecture 'nope'; choose one of: arm64 riscv64 um x86_64", RUN, 'nope')
 
     def test_arch_without_qemu(self):
-        self.refuses("unknown ARCH 'um' for this verb; choose one of: arm64 x86_64", TOP / 'scripts/kselftest', 'um')
+        self.refuses("unknown ARCH 'um' for this verb; choose one of: arm64 riscv64 x86_64", TOP / 'scripts/kselftest', 'um')
 
     def test_unknown_flavour(self):
         self.refuses(r"unknown flavour 'debug\+nope'; there is no configs/nope", RUN, 'um', FLAVOUR='debug+nope')
@@ -48,7 +48,7 @@ class Names(CommandTest):
         self.refuses('there is no plan .*/gone; make the plan first', TOP / 'scripts/walk', 'gone')
 
     def test_unknown_arch_to_make(self):
-        self.says(2, "unknown ARCH 'nope'; choose one of: arm64 x86_64", 'make', '-s', 'run', 'ARCH=nope')
+        self.says(2, "unknown ARCH 'nope'; choose one of: arm64 riscv64 x86_64", 'make', '-s', 'run', 'ARCH=nope')
 
     def test_post_without_topic(self):
         self.refuses('say which', TOP / 'scripts/post', TOPIC='')
