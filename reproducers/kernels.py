@@ -39,12 +39,12 @@ class Package:
 
 
 def command(*words: str | Path, cwd: Path | None = None) -> str:
-    """Standard output; Trouble with the last line of what it said if it fails."""
+    """Standard output; Trouble with its first error, or the last line of what it said, if it fails."""
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False, cwd=cwd,
                           env={**os.environ, 'LC_ALL': 'C'})
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ['it said nothing']
-        raise Trouble(f'{words[0]} failed: {said[-1]}')
+        raise Trouble(f'{words[0]} failed: {next((line for line in said if line.startswith("E: ")), said[-1])}')
     return done.stdout
 
 

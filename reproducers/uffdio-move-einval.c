@@ -3,7 +3,8 @@
  * Problem: UFFDIO_MOVE returns -EINVAL for valid arguments, if MADV_DONTNEED frees the page table of the destination
  * at the same time.
  * Right: the page is moved, and dropped by MADV_DONTNEED or not; or the ioctl returns -EAGAIN.
- * Affected: since 6.14, on x86_64 (PT_RECLAIM); garbage collectors and memory compactors that use UFFDIO_MOVE.
+ * Affected: since 6.14 on x86_64, later elsewhere (where PT_RECLAIM is); garbage collectors and memory compactors that
+ * use UFFDIO_MOVE.
  * Fix: userfaultfd: UFFDIO_MOVE: try again when a page table is freed.  A race; needs two CPUs.
  */
 #include "repro.h"

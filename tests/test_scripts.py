@@ -17,7 +17,7 @@ class Names(CommandTest):
         self.refuses("unknown architecture 'nope'; choose one of: arm64 riscv64 um x86_64", RUN, 'nope')
 
     def test_arch_without_qemu(self):
-        self.refuses("unknown ARCH 'um' for this verb; choose one of: arm64 x86_64", TOP / 'scripts/kselftest', 'um')
+        self.refuses("unknown ARCH 'um' for this verb; choose one of: arm64 riscv64 x86_64", TOP / 'scripts/kselftest', 'um')
 
     def test_unknown_flavour(self):
         self.refuses(r"unknown flavour 'debug\+nope'; there is no configs/nope", RUN, 'um', FLAVOUR='debug+nope')
@@ -48,7 +48,7 @@ class Names(CommandTest):
         self.refuses('there is no plan .*/gone; make the plan first', TOP / 'scripts/walk', 'gone')
 
     def test_unknown_arch_to_make(self):
-        self.says(2, "unknown ARCH 'nope'; choose one of: arm64 x86_64", 'make', '-s', 'run', 'ARCH=nope')
+        self.says(2, "unknown ARCH 'nope'; choose one of: arm64 riscv64 x86_64", 'make', '-s', 'run', 'ARCH=nope')
 
     def test_post_without_topic(self):
         self.refuses('say which', TOP / 'scripts/post', TOPIC='')
@@ -66,6 +66,11 @@ class Folders(CommandTest):
         mine.mkdir()
         self.says(2, 'is not a folder that make tree has made', 'make', '-s', 'distclean', f'OUT={mine}')
         self.assertTrue(mine.is_dir())
+
+    def test_clean_after_affected(self):
+        write(self.work / 'mine/affected/result.json', '{}')
+        self.does('make', '-s', 'clean', f'OUT={self.work}/mine')
+        self.assertFalse((self.work / 'mine/affected').exists())
 
     def test_relative_out(self):
         self.does('bash', '-c', f'cd {self.work}; OUT=x; . {TOP}/scripts/lib.sh; [ "$OUT" = "{self.work}/x" ]')
@@ -87,6 +92,11 @@ class Tools(CommandTest):
         self.stub('dpkg-query', '#!/bin/sh\n')
         self.stub('id', '#!/bin/sh\necho 1000\n')
         self.refuses('run: sudo apt-get install .*qemu-system-x86', TOP / 'scripts/packages', 'x86_64')
+
+    def test_packages_of_affected(self):
+        self.stub('dpkg-query', '#!/bin/sh\n')
+        self.stub('id', '#!/bin/sh\necho 1000\n')
+        self.refuses('recommends cpio gcc libc6-dev python3 qemu-system-x86$', TOP / 'scripts/packages', 'affected', 'x86_64')
 
     def test_missing_tool(self):
         self.refuses('missing no-such-tool', 'bash', '-c', f'. {TOP}/scripts/lib.sh; tools no-such-tool')
