@@ -70,7 +70,7 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, args:
             if names:
                 examine(kernel, names, initrd, folder, args.seconds, args.times)
         short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
-        if short and args.seconds < LONG_SECONDS:
+        if short and args.seconds * args.times < LONG_SECONDS:
             examine(kernel, short, initrd, folder, LONG_SECONDS, args.times)
     except (Trouble, OSError) as trouble:
         kernel.trouble = str(trouble)

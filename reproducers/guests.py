@@ -197,11 +197,11 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     console.parent.mkdir(parents=True, exist_ok=True)
     console.write_bytes(b'')
     messages = console.with_suffix('.qemu')
-    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on SECONDS={seconds} N={times} -- '
-               + ' '.join(names))
+    cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on '
+               f'SECONDS={seconds} N={times} -- {" ".join(names)}')
     # sockets: the MP table of x86_64, for kernels without ACPI, lists no other processors
-    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048', '-nodefaults', '-no-reboot',
-               '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
+    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048',
+               '-nodefaults', '-no-reboot', '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
                '-append', cmdline]
     with messages.open('wb') as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                                       stderr=subprocess.STDOUT) as qemu:
