@@ -4,6 +4,7 @@
  * SIGBUS.
  * Right: a page that UFFDIO_POISON has poisoned raises SIGBUS in the child, too.
  * Affected: since 6.6, processes that fork with a shared mapping registered for missing or minor faults.
+ * Fix: mm: copy poison markers of shared mappings at fork().
  */
 #include "repro.h"
 

@@ -145,6 +145,10 @@ static bool trace_start(FIXTURE_DATA(range) * self)
 	if (mkdir(INSTANCE, 0700))
 		return false;
 	self->traced = true;
+	/* Keep the oldest: unpinning may disable interrupts for each page. */
+	if (try_write_file(INSTANCE "/options/overwrite", "0") ||
+	    try_write_file(INSTANCE "/buffer_size_kb", "256"))
+		return false;
 	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
 	return !try_write_file(EVENTS "irq_disable/filter", filter) &&
 	       !try_write_file(EVENTS "irq_enable/filter", filter) &&

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include "hugepage_settings.h"
 #include "race_util.h"
 
 /* The page tables of this process in kB, as the kernel counts them; -1 on error. */
@@ -102,6 +103,7 @@ FIXTURE_TEARDOWN(shmem)
 		close(self->uffd);
 	if (self->memfd > 0)
 		close(self->memfd);
+	hugetlb_restore_settings();
 }
 
 /*
@@ -272,6 +274,25 @@ TEST_F(shmem, poison_retract)
 	poison_collapse(_metadata, self, self->private);
 }
 
+/*
+ * The signal that reading @addr raises in a descendant of this process, @generations
+ * from here; -1 if there is no descendant.
+ */
+static int fork_read_signal(char *addr, int generations)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(generations > 1 ? fork_read_signal(addr, generations - 1) :
+					read_signal(addr));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
 /* The userfaultfd of a child, as the event says that its parent's has read; or -1. */
 static void *child_uffd(void *data)
 {
@@ -334,6 +355,72 @@ TEST_F(shmem, poison_fork_retract)
 		TH_LOG("poison lost: stale data can be read");
 	}
 	ASSERT_EQ(WEXITSTATUS(status), KEPT);
+}
+
+/*
+ * A poisoned page of a shared mapping is poisoned in the child and the grandchild, too,
+ * while userfaultfd watches the mapping and when userfaultfd has left.
+ */
+static void poison_fork(struct __test_metadata *_metadata, int uffd, char *area,
+			unsigned long size, char *poisoned, unsigned long page_size, bool missing)
+{
+	ASSERT_EQ(uffd_register(uffd, area, size, missing, false, !missing), 0);
+	ASSERT_EQ(uffd_poison(uffd, poisoned, page_size), 0);
+	ASSERT_EQ(read_signal(poisoned), SIGBUS);
+	ASSERT_EQ(fork_read_signal(poisoned, 1), SIGBUS) {
+		TH_LOG("poison lost by fork(): stale data can be read");
+	}
+	ASSERT_EQ(uffd_unregister(uffd, area, size), 0);
+	ASSERT_EQ(read_signal(poisoned), SIGBUS);
+	ASSERT_EQ(fork_read_signal(poisoned, 2), SIGBUS) {
+		TH_LOG("poison lost by the second fork(): stale data can be read");
+	}
+}
+
+static void poison_fork_shmem(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			      bool missing)
+{
+	self->uffd = uffd_open_api(UFFD_FEATURE_POISON | (missing ? 0 : UFFD_FEATURE_MINOR_SHMEM));
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with POISON, and MINOR of shmem: %s", strerror(errno));
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	poison_fork(_metadata, self->uffd, self->shared, self->pmd_size,
+		    self->shared + 100 * self->page_size, self->page_size, missing);
+}
+
+TEST_F(shmem, poison_fork_minor)
+{
+	poison_fork_shmem(_metadata, self, false);
+}
+
+TEST_F(shmem, poison_fork_missing)
+{
+	poison_fork_shmem(_metadata, self, true);
+}
+
+TEST_F(shmem, poison_fork_hugetlb)
+{
+	unsigned long size = default_huge_page_size();
+	char *area;
+
+	if (!hugetlb_setup_default(1))
+		SKIP(return, "no hugetlb page");
+	close(self->memfd);
+	self->memfd = memfd_create("pgtable_detach", MFD_HUGETLB);
+	if (self->memfd < 0)
+		SKIP(return, "memfd_create() with MFD_HUGETLB: %s", strerror(errno));
+	ASSERT_EQ(ftruncate(self->memfd, size), 0);
+	area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, self->memfd, 0);
+	if (area == MAP_FAILED)
+		SKIP(return, "a mapping of a hugetlb page: %s", strerror(errno));
+	area[0] = 0x5a;
+	ASSERT_EQ(madvise(area, size, MADV_DONTNEED), 0);
+	self->uffd = uffd_open_api(UFFD_FEATURE_POISON | UFFD_FEATURE_MINOR_HUGETLBFS);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with POISON and MINOR of hugetlbfs: %s",
+		     strerror(errno));
+	poison_fork(_metadata, self->uffd, area, size, area, size, false);
+	ASSERT_EQ(munmap(area, size), 0);
 }
 
 /*
@@ -485,26 +572,35 @@ FIXTURE_TEARDOWN(file)
 }
 
 /*
- * A page whose memory fails while it is dirty: what was written is lost, and
- * reading it where it was mapped raises SIGBUS and does not give the file's older
- * data, also when the page cache is collapsed by another mapping.
+ * A page whose memory fails while it is dirty: the written data is lost, and reading
+ * the page where it was mapped raises SIGBUS.  Everywhere else the file's older data can
+ * be read.  NULL if that cannot be had here.
  */
-TEST_F(file, hwpoison_retract)
+static char *fail_memory(struct __test_metadata *_metadata, FIXTURE_DATA(file) * self)
 {
 	unsigned long offset = 100 * self->page_size;
 	char *poisoned = self->mapping + offset, byte;
 
 	if (geteuid())
-		SKIP(return, "MADV_HWPOISON is root's");
+		SKIP(return NULL, "MADV_HWPOISON is root's");
 	*poisoned = 0x5b;
 	if (!madvise_hwpoison(poisoned, self->page_size))
-		SKIP(return, "MADV_HWPOISON of a file's page: %s", strerror(errno));
-	ASSERT_EQ(read_signal(poisoned), SIGBUS);
+		SKIP(return NULL, "MADV_HWPOISON of a file's page: %s", strerror(errno));
+	EXPECT_EQ(read_signal(poisoned), SIGBUS);
 	/* tells of the error once; all other pages are clean then */
 	fsync(self->fd);
 	if (pread(self->fd, &byte, 1, offset) != 1 || byte != 0x5a)
-		SKIP(return, "the file system keeps the page: %s", strerror(errno));
+		SKIP(return NULL, "the file system keeps the page: %s", strerror(errno));
+	return poisoned;
+}
 
+/* The page raises SIGBUS also when the page cache is collapsed by another mapping. */
+TEST_F(file, hwpoison_retract)
+{
+	char *poisoned = fail_memory(_metadata, self);
+
+	if (!poisoned)
+		return;
 	if (madvise_collapse_retry(self->alias, self->pmd_size))
 		SKIP(return, "MADV_COLLAPSE of a file: %s", strerror(errno));
 	ASSERT_TRUE(check_huge_file(self->alias, self->pmd_size, 1, self->pmd_size));
@@ -512,6 +608,153 @@ TEST_F(file, hwpoison_retract)
 	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
 	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
 		TH_LOG("hwpoison lost: stale data can be read");
+	}
+}
+
+/* The page raises SIGBUS also in a child and in a grandchild. */
+TEST_F(file, hwpoison_fork)
+{
+	char *poisoned = fail_memory(_metadata, self);
+
+	if (!poisoned)
+		return;
+	ASSERT_EQ(fork_read_signal(poisoned + self->page_size, 1), 0);
+	ASSERT_EQ(fork_read_signal(poisoned, 1), SIGBUS) {
+		TH_LOG("hwpoison lost by fork(): stale data can be read");
+	}
+	ASSERT_EQ(fork_read_signal(poisoned, 2), SIGBUS);
+}
+
+FIXTURE(guard)
+{
+	unsigned long page_size, size;
+	/* size bytes of memfd are mapped shared at area */
+	int memfd;
+	char *area;
+};
+
+/* A system call that changes, splits or merges the VMA at @area; 0 on success. */
+FIXTURE_VARIANT(guard)
+{
+	int (*change)(char *area, unsigned long size);
+	/* divide the area into two VMAs first */
+	bool merge;
+};
+
+static int change_mprotect(char *area, unsigned long size)
+{
+	return mprotect(area, size, PROT_READ);
+}
+
+static int change_mlock(char *area, unsigned long size)
+{
+	return mlock2(area, size, MLOCK_ONFAULT);
+}
+
+static int change_madvise(char *area, unsigned long size)
+{
+	return madvise(area, size, MADV_DONTDUMP);
+}
+
+/* The VMA of all that stays is new, that of the last page is the old one. */
+static int change_split(char *area, unsigned long size)
+{
+	return munmap(area + size - psize(), psize());
+}
+
+/* mprotect() splits a part off in the same way. */
+static int change_mprotect_split(char *area, unsigned long size)
+{
+	return mprotect(area + size - psize(), psize(), PROT_READ);
+}
+
+/* The second half of the area becomes like the first, and part of its VMA. */
+static int change_merge(char *area, unsigned long size)
+{
+	return mprotect(area + size / 2, size / 2, PROT_READ | PROT_WRITE);
+}
+
+FIXTURE_VARIANT_ADD(guard, mprotect) { .change = change_mprotect };
+FIXTURE_VARIANT_ADD(guard, mlock) { .change = change_mlock };
+FIXTURE_VARIANT_ADD(guard, madvise) { .change = change_madvise };
+FIXTURE_VARIANT_ADD(guard, split) { .change = change_split };
+FIXTURE_VARIANT_ADD(guard, mprotect_split) { .change = change_mprotect_split };
+FIXTURE_VARIANT_ADD(guard, merge) { .change = change_merge, .merge = true };
+
+FIXTURE_SETUP(guard)
+{
+	ASSERT_EQ(catch_faults(), 0);
+	self->page_size = psize();
+	self->size = 16 * self->page_size;
+	self->memfd = memfd_create("pgtable_detach", 0);
+	ASSERT_GE(self->memfd, 0);
+	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
+	self->area = reserve_aligned(self->size);
+	ASSERT_NE(self->area, NULL);
+}
+
+FIXTURE_TEARDOWN(guard)
+{
+	close(self->memfd);
+}
+
+/*
+ * A child inherits the guard region of a shared mapping that another thread changes
+ * while the region is installed.
+ */
+TEST_F_TIMEOUT(guard, fork, RACE_TIMEOUT)
+{
+	struct range guard = { self->area + 10 * self->page_size, self->page_size,
+			       MADV_GUARD_INSTALL, 0 };
+	struct race race = { .thread_fn = advise, .data = &guard };
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		unsigned long installed = guard.successes;
+
+		/* a new VMA: none of its pages ever was in a guard region */
+		ASSERT_TRUE(map_file_at(self->area, self->size, self->memfd, MAP_SHARED));
+		if (variant->merge)
+			ASSERT_EQ(mprotect(self->area + self->size / 2, self->size / 2,
+					   PROT_READ), 0);
+		race_begin(&race);
+		ASSERT_EQ(variant->change(self->area, self->size), 0);
+		race_end(&race);
+		/* locked memory takes no guard region */
+		if (guard.successes == installed)
+			continue;
+		ASSERT_EQ(read_signal(guard.start), SIGSEGV);
+		race.failed += fork_read_signal(guard.start, 1) != SIGSEGV;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu guards installed, %lu lost", race.rounds,
+	       race.overlaps, guard.successes, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("guard regions lost by fork()");
+	}
+	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(guard.successes, 0);
+}
+
+/* A VMA with a guard region gets the name of its neighbour, and is merged with it. */
+TEST(guard_name_merge_fork)
+{
+	const unsigned long size = 4 * psize();
+	char *area;
+
+	ASSERT_EQ(catch_faults(), 0);
+	area = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, area, size, "left"))
+		SKIP(return, "PR_SET_VMA_ANON_NAME: %s", strerror(errno));
+	ASSERT_EQ(madvise(area, psize(), MADV_GUARD_INSTALL), 0);
+	ASSERT_EQ(fork_read_signal(area, 1), SIGSEGV);
+	ASSERT_EQ(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, area + size, size, "left"), 0);
+	ASSERT_EQ(read_signal(area), SIGSEGV);
+	ASSERT_EQ(fork_read_signal(area, 1), SIGSEGV) {
+		TH_LOG("guard regions lost by fork()");
 	}
 }
 
@@ -628,6 +871,57 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(moved, 0);
+}
+
+/*
+ * UFFDIO_ZEROPAGE into a page table that MADV_DONTNEED frees at the same time: nothing
+ * else maps a page there, so the ioctl must not say that there is one.
+ */
+TEST_F_TIMEOUT(anon, dontneed_uffdio_zeropage, RACE_TIMEOUT)
+{
+	struct range zap = { .size = self->pmd_size, .advice = MADV_DONTNEED };
+	struct race race = { .thread_fn = advise, .data = &zap };
+	unsigned long mapped = 0, again = 0, otherwise = 0;
+	char *dst = self->area;
+
+	self->uffd = uffd_open_api(0);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd: %s", strerror(errno));
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	ASSERT_TRUE(map_anon(dst, self->pmd_size));
+	ASSERT_EQ(uffd_register(self->uffd, dst, self->pmd_size, true, false, false), 0);
+	zap.start = dst;
+	while (race_on(&race)) {
+		struct uffdio_zeropage zero = { .range = { (unsigned long)dst, self->page_size } };
+		int ret;
+
+		/* a page table at dst, for MADV_DONTNEED to free */
+		ASSERT_EQ(ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero), 0);
+		ASSERT_EQ(madvise(dst, self->page_size, MADV_DONTNEED), 0);
+		race_begin(&race);
+		ret = ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero);
+		race_end(&race);
+		if (!ret)
+			mapped++;
+		else if (errno == EAGAIN)
+			again++;
+		else if (errno == EEXIST)
+			race.failed++;
+		else
+			otherwise++;
+		ASSERT_EQ(madvise(dst, self->pmd_size, MADV_DONTNEED), 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu mapped, %lu EAGAIN, %lu EEXIST, %lu otherwise",
+	       race.rounds, race.overlaps, mapped, again, race.failed, otherwise);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("UFFDIO_ZEROPAGE said EEXIST of a page that is not there");
+	}
+	EXPECT_EQ(otherwise, 0);
+	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(mapped, 0);
 }
 
 static void write_page(void *data)
