@@ -197,3 +197,6 @@ if __name__ == '__main__':
     except (Trouble, HarnessError, OSError) as error:
         say(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        say('interrupted; there is no result')
+        sys.exit(130)
