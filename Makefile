@@ -23,7 +23,7 @@ CHECK_ARCHS := $(filter-out $(notdir $(shell grep -l '^CHECK=mutants' guest/arch
 
 .NOTPARALLEL:
 .PHONY: affected run check evidence tree export apply boot kselftest mutants bench repeat report post help clean \
-	distclean start check-total
+	distclean start check-start check-static check-guests check-mutants check-lint check-total
 
 help:		## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 20
@@ -65,20 +65,33 @@ check evidence repeat: override DRY :=
 LINTS := compare arm mips vma_tests git_am
 CHECKS := tests series roundtrip checkpatch debug mutants-debug $(LINTS:%=lint-%)
 
-# Guests before lint, which uses the configuration and dependencies of their builds.
-check: start	## everything that must hold before a change lands
+# In this order; "make -k check" goes on after a part that failed. Guests before lint, which uses the configuration and
+# dependencies of their builds.
+check: check-static check-guests check-mutants check-lint	## everything that must hold before a change lands
+	@scripts/times
+
+check-start: start
 	scripts/packages all check
 	rm -f $(CHECKS:%=$(O)/result/%/result.json)
+
+check-static: check-start
 	scripts/harness stage shellcheck shellcheck $$(grep -lE -d skip '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init .ci/run)
 	scripts/harness stage tree scripts/tree
-	scripts/harness record tests tests/all
-	scripts/harness record series /usr/bin/python3 -m harness.series_check
-	scripts/harness record roundtrip tests/test_roundtrip.py
-	scripts/harness record checkpatch scripts/lint checkpatch
+	rc=0; \
+	scripts/harness record tests tests/all || rc=1; \
+	scripts/harness record series /usr/bin/python3 -m harness.series_check || rc=1; \
+	scripts/harness record roundtrip tests/test_roundtrip.py || rc=1; \
+	scripts/harness record checkpatch scripts/lint checkpatch || rc=1; \
+	exit $$rc
+
+check-guests: check-start
 	scripts/run $(CHECK_ARCHS)
+
+check-mutants: check-start
 	scripts/mutants
-	for what in $(LINTS); do scripts/harness record lint-$$what scripts/lint $$what || exit 1; done
-	@scripts/times
+
+check-lint: check-start
+	rc=0; for what in $(LINTS); do scripts/harness record lint-$$what scripts/lint $$what || rc=1; done; exit $$rc
 
 check-total:
 	@scripts/harness total $(CHECKS)

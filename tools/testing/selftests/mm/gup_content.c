@@ -27,6 +27,7 @@
 #include "../../../../mm/gup_test.h"
 #include "../../../include/io_uring/mini_liburing.h"
 #include "hugepage_settings.h"
+#include "race_util.h"
 #include "vm_util.h"
 
 /* pages of a folio that are waited on; all pages of a small folio are */
@@ -557,6 +558,21 @@ TEST(by_io_uring_read_fixed)
 }
 
 /* In the tracee: exit with 0 if only WORD of the odd pages is of round 1. */
+/*
+ * Free pages that had a place in a file, on this CPU.  The next page tables are likely
+ * to be some of them, and fork() must not take what they say for a share count.
+ */
+static void free_file_pages(struct __test_metadata *_metadata)
+{
+	const unsigned long size = 4UL << 20;
+	int fd = memfd_create("gup_content", 0);
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, ftruncate(fd, 2 * size));
+	ASSERT_EQ(0, fallocate(fd, 0, size, size));
+	close(fd);
+}
+
 static void check_poked(struct memory *mem)
 {
 	for (unsigned int i = 0; i < mem->nr; i++) {
@@ -573,9 +589,11 @@ static void check_poked(struct memory *mem)
 
 static void check_ptrace(struct __test_metadata *_metadata, struct memory *mem)
 {
-	pid_t pid = fork();
 	int status;
+	pid_t pid;
 
+	free_file_pages(_metadata);
+	pid = fork();
 	if (!pid) {
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 			_exit(3);
@@ -605,6 +623,34 @@ static void check_ptrace(struct __test_metadata *_metadata, struct memory *mem)
 TEST(by_ptrace)
 {
 	walk_kinds(_metadata, check_ptrace);
+}
+
+/* A child of fork() has the same contents, in private memory, too. */
+static void check_fork(struct __test_metadata *_metadata, struct memory *mem)
+{
+	int status;
+	pid_t pid;
+
+	free_file_pages(_metadata);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		for (unsigned int i = 0; i < mem->nr; i++)
+			if (page_of(page_at(mem, i), 0) != i)
+				_exit(1);
+		_exit(0);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(WIFEXITED(status));
+	ASSERT_EQ(WEXITSTATUS(status), 0) {
+		TH_LOG("%s: contents lost in a child", mem->kind->name);
+	}
+}
+
+TEST(by_fork)
+{
+	pin_to_first();
+	walk_kinds(_metadata, check_fork);
 }
 
 static long futex(char *word, int op, unsigned long value, unsigned long value2, char *to)
