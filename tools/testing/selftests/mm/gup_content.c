@@ -28,7 +28,6 @@
 #include "../../../include/io_uring/mini_liburing.h"
 #include "hugepage_settings.h"
 #include "race_util.h"
-#include "vm_util.h"
 
 /* pages of a folio that are waited on; all pages of a small folio are */
 #define MAX_WAITS	16
