@@ -4,7 +4,7 @@
  * page, and the pool of that size can never grow again.
  * Right: surplus_hugepages is 0 when nobody uses a page, and the pool grows.
  * Affected: since 4.16, machines that resize their hugetlb pool; soft offline, compaction and NUMA balancing migrate.
- * Fix: mm/hugetlb: do not count folios that are there to be migrated to.  A race; needs two CPUs.
+ * Fix: mm/hugetlb: do not count temporary folios of a migration.  A race; needs two CPUs.
  */
 #include "repro.h"
 

@@ -4,7 +4,7 @@
  * nr_hugepages, free_hugepages and surplus_hugepages are 1, and another write of 0 does not change that.
  * Right: nr_hugepages is 0 when nobody uses a page any more.
  * Affected: since 5.13 at each shrinking (since 3.15 at times); machines that give hugetlb memory back.
- * Fix: mm/hugetlb: make surplus what is in use before the lock is dropped.  A race; needs two CPUs.
+ * Fix: mm/hugetlb: make remaining folios surplus before dropping the lock.  A race; needs two CPUs.
  * Changes nr_hugepages and vm.hugetlb_optimize_vmemmap while it runs.
  */
 #include "repro.h"

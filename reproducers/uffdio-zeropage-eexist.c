@@ -4,7 +4,7 @@
  * frees the page table at the same time.
  * Right: the page is mapped, and dropped by MADV_DONTNEED or not; or the ioctl returns -EAGAIN.
  * Affected: since 6.11; monitors take -EEXIST for a page that is there, and drop its data or its poison.
- * Fix: userfaultfd: do not say EEXIST when a page table was freed.  A rare race; needs two CPUs.
+ * Fix: userfaultfd: return -EAGAIN if the page table was freed.  A rare race; needs two CPUs.
  */
 #include "repro.h"
 

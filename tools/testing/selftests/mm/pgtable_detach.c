@@ -275,6 +275,35 @@ TEST_F(shmem, poison_retract)
 }
 
 /*
+ * A collapse maps no page of the page cache that is not mapped, if userfaultfd resolves
+ * minor faults there.
+ */
+TEST_F(shmem, collapse_minor)
+{
+	char *page = self->shared + 100 * self->page_size;
+
+	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MINOR_SHMEM: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, false, true), 0);
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
+	ASSERT_FALSE(pagemap_is_populated(self->pagemap, page)) {
+		TH_LOG("mapped without a minor fault");
+	}
+	/* with an empty page table, too */
+	ASSERT_EQ(madvise(self->shared, self->page_size, MADV_GUARD_INSTALL), 0);
+	ASSERT_EQ(madvise(self->shared, self->page_size, MADV_GUARD_REMOVE), 0);
+	madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
+	ASSERT_FALSE(pagemap_is_populated(self->pagemap, page)) {
+		TH_LOG("mapped without a minor fault");
+	}
+	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
+	ASSERT_EQ(madvise_collapse_retry(self->shared, self->pmd_size), 0);
+	ASSERT_TRUE(check_huge_shmem(self->shared, self->pmd_size, 1, self->pmd_size));
+}
+
+/*
  * The signal that reading @addr raises in a descendant of this process, @generations
  * from here; -1 if there is no descendant.
  */
@@ -625,12 +654,15 @@ TEST_F(file, hwpoison_fork)
 	ASSERT_EQ(fork_read_signal(poisoned, 2), SIGBUS);
 }
 
+/* areas that one child looks at: fork() takes longer than a round */
+#define GUARD_AREAS 16
+
 FIXTURE(guard)
 {
 	unsigned long page_size, size;
-	/* size bytes of memfd are mapped shared at area */
+	/* size bytes of memfd are mapped shared at each area */
 	int memfd;
-	char *area;
+	char *area[GUARD_AREAS];
 };
 
 /* A system call that changes, splits or merges the VMA at @area; 0 on success. */
@@ -689,8 +721,10 @@ FIXTURE_SETUP(guard)
 	self->memfd = memfd_create("pgtable_detach", 0);
 	ASSERT_GE(self->memfd, 0);
 	ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
-	self->area = reserve_aligned(self->size);
-	ASSERT_NE(self->area, NULL);
+	for (int i = 0; i < GUARD_AREAS; i++) {
+		self->area[i] = reserve_aligned(self->size);
+		ASSERT_NE(self->area[i], NULL);
+	}
 }
 
 FIXTURE_TEARDOWN(guard)
@@ -699,33 +733,62 @@ FIXTURE_TEARDOWN(guard)
 }
 
 /*
+ * How many of the @nr pages at @guards, which raise SIGSEGV in this process, can be read
+ * in a child; -1 if there is no child.
+ */
+static int fork_guards_lost(char *guards[], int nr)
+{
+	int status, lost = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (nr)
+			lost += read_signal(guards[--nr]) != SIGSEGV;
+		_exit(lost);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+/*
  * A child inherits the guard region of a shared mapping that another thread changes
  * while the region is installed.
  */
 TEST_F_TIMEOUT(guard, fork, RACE_TIMEOUT)
 {
-	struct range guard = { self->area + 10 * self->page_size, self->page_size,
-			       MADV_GUARD_INSTALL, 0 };
+	struct range guard = { .size = self->page_size, .advice = MADV_GUARD_INSTALL };
 	struct race race = { .thread_fn = advise, .data = &guard };
+	char *guards[GUARD_AREAS];
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	while (race_on(&race)) {
-		unsigned long installed = guard.successes;
+		int nr = 0, lost;
 
-		/* a new VMA: none of its pages ever was in a guard region */
-		ASSERT_TRUE(map_file_at(self->area, self->size, self->memfd, MAP_SHARED));
-		if (variant->merge)
-			ASSERT_EQ(mprotect(self->area + self->size / 2, self->size / 2,
-					   PROT_READ), 0);
-		race_begin(&race);
-		ASSERT_EQ(variant->change(self->area, self->size), 0);
-		race_end(&race);
-		/* locked memory takes no guard region */
-		if (guard.successes == installed)
-			continue;
-		ASSERT_EQ(read_signal(guard.start), SIGSEGV);
-		race.failed += fork_read_signal(guard.start, 1) != SIGSEGV;
+		for (int i = 0; i < GUARD_AREAS; i++) {
+			unsigned long installed = guard.successes;
+			char *area = self->area[i];
+
+			/* a new VMA: none of its pages ever was in a guard region */
+			ASSERT_TRUE(map_file_at(area, self->size, self->memfd, MAP_SHARED));
+			if (variant->merge)
+				ASSERT_EQ(mprotect(area + self->size / 2, self->size / 2,
+						   PROT_READ), 0);
+			guard.start = area + 10 * self->page_size;
+			race_begin(&race);
+			ASSERT_EQ(variant->change(area, self->size), 0);
+			race_end(&race);
+			/* locked memory takes no guard region */
+			if (guard.successes == installed)
+				continue;
+			ASSERT_EQ(read_signal(guard.start), SIGSEGV);
+			guards[nr++] = guard.start;
+		}
+		lost = fork_guards_lost(guards, nr);
+		ASSERT_GE(lost, 0);
+		race.failed += lost;
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu guards installed, %lu lost", race.rounds,
