@@ -122,7 +122,7 @@ class Programs(CommandTest):
                 self.does('gcc', '-Wall', '-Wextra', '-Werror', '-fsyntax-only', joined)
 
     def test_join_refuses_an_unknown_name(self):
-        self.refuses('NAME is one of: guard-collapse', REPRODUCERS / 'join', 'nothing')
+        self.refuses('NAME is one of: fork-hugetlb guard-collapse', REPRODUCERS / 'join', 'nothing')
 
     def test_harm_wants_yes(self):
         changes = r'hwpoison\(|MADV_SOFT_OFFLINE\)|\bput\(|put_number\(|hugetlb_pool\(|begin\(.*, true\);'
