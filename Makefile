@@ -162,7 +162,8 @@ repeat: start	## [N=10]: each guest of check so many times, alone; which cases d
 	scripts/repeat $(if $(filter command% environment%,$(origin ARCH)),$(ARCH),$(CHECK_ARCHS))
 	@scripts/times
 
-report:		## judge all that is in out/result again, without a boot
+report:		## judge all that is in out/result again, without a boot; out/report/index.html
+	scripts/packages report
 	scripts/report
 
 post:		## TOPIC=..: numbered mails in out/post/, never sent
@@ -174,7 +175,7 @@ made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || [ -e $(O)/affected ] || \
 
 clean:		## remove what was built; keep out/linux
 	$(made_here)
-	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/affected $(O)/times
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/report $(O)/affected $(O)/times
 
 distclean:	## remove out/, also commits in out/linux that were not exported
 	$(made_here)

@@ -63,6 +63,8 @@ class Verbs(CommandTest):
         write(topics / 't/tests', 'kunit:s.one x86_64 FAIL the rule\n')
         write(topics / 't/series', '')
         write(topics / 't/mutants/0001-m.patch', 'Subject: [PATCH] mutant: m\n\nCaught-by: x86_64 kunit:s.one: the rule\n')
+        write(self.top / 'reproducers/fixes.toml', '[topics]\nt = "A bug."\n')
+        write(self.top / 'reproducers/seen.json', '[]')
         self.env.update(TOPICS=str(topics), FAILS='*test')
 
     def script(self, name):
@@ -111,11 +113,13 @@ class Verbs(CommandTest):
         boots = len(self.boots())
         self.says(0, '^== mutants-debug$', self.script('report'))
         self.assertEqual(len(self.boots()), boots)
+        self.assertIn('1 of 1 mutants caught', (self.out / 'report/index.html').read_text().replace('</b>', ' ').replace('<b>', ' '))
 
     def test_report_of_another_source(self):
         self.does(self.script('run'), 'x86_64')
         write(self.out / 'source', 'two\n')
         self.says(1, "^stale: x86_64-series: the kernel x86_64 debug series is not of today's", self.script('report'))
+        self.assertIn('Stale: 2 of 2 guests', (self.out / 'report/index.html').read_text())
         self.assertEqual(len(self.boots()), 2)
 
     def test_repeat(self):
