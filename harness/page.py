@@ -125,12 +125,12 @@ class Page:
         return path + (f"#:~:text={quote('begin ' + case, safe='').replace('-', '%2D')}" if case else '')
 
 
-def first_line(cell: dict[str, Any]) -> str:
-    """Why a case failed: its first assertion, or the kernel's first complaint."""
+def why(cell: dict[str, Any]) -> str:
+    """Why a case failed: the kernel's first complaint, or the message of its first assertion, which comes last."""
     if cell['result'] in ('SPLAT', 'PANIC') and cell['splat']:
         return cell['splat'].splitlines()[-1]
     lines = [line.strip() for block in cell['assertions'][:1] for line in block.splitlines() if line.strip()]
-    return lines[0].lstrip('# ') if lines else cell['note'] or ''
+    return re.sub(r'^#?\s*[\w.-]+\.c:\d+:\w+:', '', lines[-1]) if lines else cell['note'] or ''
 
 
 def breakable(name: str) -> 'jinja2.utils.markupsafe.Markup':
@@ -144,7 +144,7 @@ def render(page: Page) -> str:
     if jinja2 is None:
         raise HarnessError("missing python3-jinja2; run 'scripts/packages report' as root")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['first_line'] = first_line
+    environment.filters['why'] = why
     environment.filters['breakable'] = breakable
     template = environment.from_string(need_text(TEMPLATE))
     return template.render(page=page, style=need_text(STYLE))
