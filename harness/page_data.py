@@ -60,8 +60,8 @@ class Result:
         """Start of the first guest; of a check without guests, the time at which it ended."""
         if self.is_stage:
             ended = datetime.fromtimestamp((self.folder / 'result.json').stat().st_mtime, timezone.utc)
-            return ended.isoformat(timespec='minutes')[:16]
-        return (self.data.get('start') or '')[:16]
+            return f'{ended:%Y-%m-%d %H:%M}'
+        return (self.data.get('start') or '')[:16].replace('T', ' ')
 
     @property
     def stale(self) -> dict[str, str]:
