@@ -30,7 +30,7 @@ slug() {
 # own_path PATH: is that one of the places of this repository, and not of the kernel?
 own_path() {
 	case $1 in
-	*/*) [[ ${1%%/*} =~ ^(scripts|harness|topics|configs|guest|bench|tests|reproducers|out|\.ci)$ ]] ;;
+	*/*) [[ ${1%%/*} =~ ^(scripts|harness|topics|configs|guest|bench|tests|reproducers|HOWTO|out|\.ci)$ ]] ;;
 	*) true ;;
 	esac
 }
