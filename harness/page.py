@@ -22,6 +22,8 @@ from .page_data import Caught, Race, Result, Tally, cases_of, caught, races, tal
 from .page_plots import Plot, bench_plot, has_point, race_plot
 from .page_stock import Stock
 
+# The columns of the verbs that have the same in every row.
+TABLES = {'run': ('base', 'series'), 'kselftest': ('base', 'series'), 'mutants': ('without the mutant', 'with it')}
 TEMPLATE, STYLE = (Path(__file__).with_name(name) for name in ('page.html', 'page.css'))
 
 
@@ -58,7 +60,7 @@ class Page:
 
     def __init__(self, results: list[Result], topics: Sequence[str], tests: Tests, stock: Stock, base: str, here: Path):
         self.results, self.topics, self.stock, self.base, self.here = results, list(topics), stock, base, here
-        self.tests = tests
+        self.tests, self.tables = tests, TABLES
         self.archs = list(architectures())
         self.runs, self.mutants, self.bench = (whole(results, verb) for verb in ('run', 'mutants', 'bench'))
 

@@ -160,6 +160,16 @@ class Content(Pages):
         path.write_text(path.read_text().replace('"topic": "",', '"topic": "t",'))
         self.html('absent cases on base', r'debug-t \(TOPIC=t\)')
 
+    def test_repeat(self):
+        """Its rows have as many columns as the case had different verdicts."""
+        def row(case, *said):
+            return {'topic': None, 'mutant': None, 'case': case, 'arch': 'um', 'outcome': 'failed', 'reason': 'unexpected', 'notes': [],
+                    'columns': [{'column': f'{n} of 3 copies', 'guest': f'um-series/{n}', 'verdict': word} for n, word in said]}
+        rows = [row('kunit:s.a', (1, 'PASS'), (2, 'FAIL')), row('kunit:s.b', (1, 'PASS'), (1, 'FAIL'), (1, 'SPLAT'))]
+        write(self.all / 'repeat/result.json', json.dumps({'version': 1, 'verb': 'repeat', 'request': {}, 'guests': [], 'cases': rows,
+                                                           'findings': [], 'passed': 0, 'failed': 2, 'skipped': 0, 'start': None}))
+        self.html('repeat kunit:s.a um: PASS 1 of 3 copies FAIL 2 of 3 copies kunit:s.b um: PASS 1 of 3 copies FAIL 1 of 3 copies SPLAT 1 of 3')
+
     def test_stock(self):
         self.html('1 of 2 bugs with a program are seen on stock kernels, 1 not run', 'lost t: mm: find them AFFECTED no',
                   r'gone t: mm: still lost \(no fix yet: the series has this bug, too\) not run not run')
