@@ -23,6 +23,8 @@ ABOVE, BELOW = 0.2, 0.16                # of a row: its label, and its line with
 COLOURS = {'#010101': 'var(--ink)', '#020202': 'var(--dim)', '#030303': 'var(--line)', '#040404': 'var(--base)',
            '#050505': 'var(--series)'}
 INK, DIM, LINE, BASE, SERIES = COLOURS
+# Of a verdict in a race's row: the mark and its size. Every other verdict has a cross.
+MARKS = {'PASS': ('o', 5), 'SKIP': ('D', 4.5)}
 STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'page', 'font.size': 8.5, 'font.family': 'sans-serif', 'text.color': INK,
          'axes.edgecolor': LINE, 'axes.labelcolor': DIM, 'xtick.color': DIM, 'xtick.labelcolor': DIM}
 
@@ -83,10 +85,9 @@ def race_plot(arch: str, races: Sequence[Race]) -> Plot:
             for column, colour, shift in (('base', BASE, -0.07), ('series', SERIES, 0.07)):
                 if column not in race.overlaps:
                     continue
-                failed = race.verdicts.get(column) not in ('PASS', 'SKIP')
-                axes.plot([race.overlaps[column]], [row + BELOW + shift], marker='X' if failed else 'o', color=colour,
-                          markersize=6.5 if failed else 5, linestyle='none', clip_on=False,
-                          fillstyle='none' if race.is_stale else 'full')
+                marker, size = MARKS.get(race.verdicts[column], ('X', 6.5))
+                axes.plot([race.overlaps[column]], [row + BELOW + shift], marker=marker, color=colour,
+                          markersize=size, linestyle='none', clip_on=False, fillstyle='none' if race.is_stale else 'full')
         most = max((n for race in races for n in race.overlaps.values()), default=1)
         ticks = [0] + [10 ** n for n in range(len(str(most)) + 1)]
         axes.set_xticks(ticks, [f'{n:,}' for n in ticks])
@@ -110,9 +111,9 @@ def bench_plot(title: str, benchmarks: Sequence[dict[str, Any]]) -> Plot:
     def draw(axes: 'Axes') -> None:
         for row, benchmark in enumerate(benchmarks):
             percent, limit = 100 * (benchmark['ratio'] - 1), 100 * (float(benchmark['limit']) - 1)
-            good = benchmark['outcome'] == 'passed'
+            is_over = benchmark['outcome'] == 'failed'
             axes.plot([0, percent], [row + BELOW] * 2, color=SERIES, linewidth=2)
-            axes.plot([percent], [row + BELOW], marker='o' if good else 'X', color=SERIES if good else BASE, markersize=5.5,
+            axes.plot([percent], [row + BELOW], marker='X' if is_over else 'o', color=BASE if is_over else SERIES, markersize=5.5,
                       clip_on=False, fillstyle='none' if benchmark['outcome'] == 'stale' else 'full')
             axes.plot([limit], [row + BELOW], marker='|', color=DIM, markersize=10, markeredgewidth=1.6, clip_on=False)
         axes.axvline(0, color=DIM, linewidth=0.8)

@@ -107,7 +107,7 @@ class Content(Pages):
 
     def test_run(self):
         self.judged_run()
-        self.html('1 of 2 cases fail on base', '2 of 2 pass on the series, 0 skipped', 't Pages are lost &amp; found. 1 1 FAIL 1 PASS 2 PASS',
+        self.html('1 of 2 cases do not pass on base, 0 skipped', '2 of 2 cases pass on the series, 0 skipped', 't Pages are lost &amp; found. 1 1 FAIL 1 PASS 2 PASS',
                   'Nothing, in 1 results', 'absent no case no case base 1 FAIL 1 PASS series 2 PASS')
 
     def test_links_to_the_logs_of_the_guest(self):
@@ -123,7 +123,7 @@ class Content(Pages):
 
     def test_unexpected(self):
         self.judged_run(1, series=BAD)
-        self.html('1 of 2 pass on the series', '1 FAIL 1 PASS 1 not as expected',
+        self.html('1 of 2 cases pass on the series', '1 FAIL 1 PASS 1 not as expected',
                   'Not as expected debug case .* kunit:s.one x86_64 FAIL console ktap the rule FAIL console ktap the rule not as expected series: want PASS')
         self.assertNotIn('Nothing, in', self.plain)
 
@@ -137,7 +137,7 @@ class Content(Pages):
         self.judged_run()
         write(self.results / 'stale', 'x86_64-series\tthe kernel is of yesterday\n')
         self.judge(1)
-        self.html('2 of 2 pass on the series, 0 skipped, 2 stale', 'Stale: 1 of 2 guests', 'x86_64-series: the kernel is of yesterday',
+        self.html('2 of 2 cases pass on the series, 0 skipped, 2 stale', 'Stale: 1 of 2 guests', 'x86_64-series: the kernel is of yesterday',
                   '1 of 2 guests stale')
 
     def test_not_judged(self):
