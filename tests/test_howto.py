@@ -17,6 +17,20 @@ from support import TOP, CommandTest, main, write
 PAGES = sorted((TOP / 'HOWTO').glob('*.md'))
 TOPIC = 'vma-flags'
 COPIED = ('scripts', 'harness', 'guest', 'configs', 'reproducers')
+# The topic on top: a change of vma-flags must not end up in it.
+LATER = '''From: A <a@invalid>
+Date: Fri, 20 Nov 2026 00:00:00 +0000
+Subject: [PATCH] later
+
+Later.
+---
+diff --git a/Documentation/later.rst b/Documentation/later.rst
+new file mode 100644
+--- /dev/null
++++ b/Documentation/later.rst
+@@ -0,0 +1 @@
++later
+'''
 BLOCK = re.compile(r'^```sh( guest)?\n(.*?)^```$', re.M | re.S)
 
 
@@ -27,7 +41,7 @@ def base_tree():
 
 
 class Pages(CommandTest):
-    """A copy of the repository with one topic: self.top."""
+    """A copy of the repository with vma-flags and a small topic on top: self.top."""
 
     def setUp(self):
         super().setUp()
@@ -38,7 +52,11 @@ class Pages(CommandTest):
             (self.top / name).parent.mkdir(exist_ok=True)
             shutil.copy(TOP / name, self.top / name)
         shutil.copytree(TOP / 'topics' / TOPIC, self.top / 'topics' / TOPIC)
-        write(self.top / 'topics/order', f'{TOPIC}\n')
+        write(self.top / 'topics/order', f'{TOPIC}\nlater\n')
+        write(self.top / 'topics/later/series', '0001-later.patch documentation\n')
+        write(self.top / 'topics/later/tests', '')
+        write(self.top / 'topics/later/0001-later.patch', LATER)
+        write(self.top / 'Documentation/later.rst', 'later\n')
         self.make_kernel()
         self.env |= {'KERNEL_SRC': str(self.kernel), 'CACHE': str(self.work / 'cache'), 'OUT': str(self.top / 'out'),
                      'GIT_CONFIG_GLOBAL': '/dev/null', 'GIT_CONFIG_SYSTEM': '/dev/null'}
@@ -71,6 +89,7 @@ class Pages(CommandTest):
         self.assertEqual(status, 0, f'{name}.md:\n{out}{err}')
         for path, text in guests:
             self.assertRegex(path.read_text(), r'(?m)^(qemu-system-\S+ -|\S+/image )', f'{text} prints no guest')
+        self.assertEqual([path.name for path in (self.top / 'topics/later').glob('*.patch')], ['0001-later.patch'])
         return out
 
     def patch(self, name):
