@@ -121,10 +121,18 @@ class Page:
                     plots.append(bench_plot(f'{topic} on {arch}', chosen))
         return plots
 
-    def link(self, result: Result, guest: str, file: str, case: str = '') -> str:
-        """A link to a log; to the place of the case in it, where the browser can."""
+    def link(self, result: Result, guest: str, file: str, section: str = '') -> str:
+        """A link to a log; to the section in it, where the browser can."""
         path = quote(os.path.relpath(result.folder / guest / file, self.here))
-        return path + (f"#:~:text={quote('begin ' + case, safe='').replace('-', '%2D')}" if case else '')
+        return path + (f"#:~:text={quote('begin ' + section, safe='').replace('-', '%2D')}" if section else '')
+
+
+def section_of(row: dict[str, Any], cell: dict[str, Any]) -> str:
+    """The section of a guest's logs that has the case: a KUnit suite is one. UML's console has no sections."""
+    if row['arch'] == 'um':
+        return ''
+    name = row['case'].rpartition('.')[0] if row['case'].startswith('kunit:') else row['case']
+    return f"{row['mutant']}/{name}" if cell['column'] == 'with' else name
 
 
 def why(cell: dict[str, Any]) -> str:
@@ -147,6 +155,7 @@ def render(page: Page) -> str:
         raise HarnessError("missing python3-jinja2; run 'scripts/packages report' as root")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters['why'] = why
+    environment.globals['section_of'] = section_of
     environment.filters['breakable'] = breakable
     template = environment.from_string(need_text(TEMPLATE))
     return template.render(page=page, style=need_text(STYLE))

@@ -85,6 +85,11 @@ class Tools(CommandTest):
     def test_packages_of_nothing(self):
         self.refuses('usage: packages', TOP / 'scripts/packages')
 
+    def test_packages_of_the_report(self):
+        self.stub('dpkg-query', '#!/bin/sh\nexit 1\n')
+        self.stub('id', '#!/bin/sh\necho 1000\n')
+        self.refuses('sudo apt-get install .* python3-jinja2 python3-matplotlib$', TOP / 'scripts/packages', 'report')
+
     def test_packages_of_an_unknown_arch(self):
         self.refuses("unknown ARCH 'nope'", TOP / 'scripts/packages', 'nope')
 
