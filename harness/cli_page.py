@@ -8,7 +8,6 @@ from pathlib import Path
 from .arch import TOP
 from .errors import HarnessError, need_text
 from .expectations import read_tests
-from .page import Page, write_page
 from .page_data import read_all
 from .page_stock import read_stock
 from .plan import out_folder
@@ -25,7 +24,9 @@ def base_tag() -> str:
 
 
 def do_page(args: argparse.Namespace) -> int:
-    """Write it, and say where it is."""
+    """Write the page, and say where it is."""
+    # here: the libraries of the page take longer to load than most commands take
+    from .page import Page, write_page
     topics = read_order(topics_folder())
     results = (args.results or out_folder() / 'result').absolute()
     here = (args.to or out_folder() / 'report').absolute()
