@@ -200,6 +200,9 @@ class Mutants(Pages):
                       ktap=section(f'{name}/kunit:s', kunit_text(said)))
         self.judge(1)
         self.html('1 of 2 mutants caught', 'mutants-debug .* b kunit:s.one x86_64 PASS console ktap PASS console ktap survived')
+        write(self.results / 'stale', 'x86_64-mutants-a\tanother kernel\n')
+        self.judge(1)
+        self.html('0 of 2 mutants caught, 1 stale', 't .* 0 of 2 caught 1 stale')
 
 
 class Plots(Pages):
@@ -257,6 +260,16 @@ class Plots(Pages):
         self.bench('x86_64 on 1.01', 'x86_64 gone 1.01')
         self.judge(1)
         self.html('0 within their limits, 1 over, 1 absent', '1 over the limit 1 absent', 't x86_64 gone 1.01 absent')
+
+    def test_stale_bench(self):
+        """It is neither within its limits nor the worst."""
+        self.need_matplotlib()
+        self.bench('x86_64 on 1.06')
+        self.judge(0)
+        write(self.results / 'stale', 'x86_64-series\tanother kernel\n')
+        self.judge(1)
+        self.html('0 within their limits, 0 over, 1 stale', 't x86_64 on 2,000 2,100 1.0500 1.06 stale')
+        self.assertNotIn('in the worst benchmark;', self.plain)
 
     def test_plots_without_matplotlib(self):
         self.race()
