@@ -7,7 +7,7 @@ import sys
 
 from .errors import HarnessError
 
-MODULES = ('cli_plan', 'cli_judge', 'cli_list')
+MODULES = ('cli_plan', 'cli_judge', 'cli_list', 'cli_post')
 
 
 def main() -> int:
