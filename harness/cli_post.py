@@ -81,6 +81,8 @@ def do_post(args: argparse.Namespace) -> int:
     folder = topics_folder()
     topics = read_order(folder)
     check_topic(topics, args.topic)
+    if not args.topic and (args.group or args.patch):
+        raise HarnessError("say whose: TOPIC= is missing; make post without settings prints what goes where")
     if not args.topic:
         print_plan(topics, list(topics.values()))
         return 0

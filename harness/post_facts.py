@@ -19,6 +19,8 @@ from .topics import Kind, Patch, Topic
 # stable-kernel-rules.rst: "It cannot be bigger than 100 lines, with context."
 STABLE_LINES = 100
 CONTEXT = re.compile(r'[ +\-@]')
+# What a Verdict takes from fixes.toml.
+VERDICT = ('boundary', 'why', 'reproducer', 'reason', 'no_stable')
 
 
 @dataclass(frozen=True)
@@ -110,27 +112,37 @@ def _toml(path: Path) -> dict:
         raise HarnessError(f'{path}: {error}') from error
 
 
-def _person(entry: dict, where: str) -> Person:
-    """An entry with name, address and the public source of the address."""
-    for key in ('name', 'seen') if entry.get('left') else ('name', 'address', 'seen'):
+def _need(entry: dict, where: str, *keys: str) -> None:
+    """An error unless an entry has the keys."""
+    for key in keys:
         if not entry.get(key):
-            raise HarnessError(f'{where} has no {key}; an address needs a public source that shows it, or left = "why"')
+            raise HarnessError(f'{where} has no {key}; see the comment at its top')
+
+
+def _person(entry: dict, where: str) -> Person:
+    """An entry with name, address and the public source of the address, or left = "why"."""
+    _need(entry, f'{where}: {entry.get("name", "an entry")}', *(('name', 'seen') if entry.get('left') else ('name', 'address', 'seen')))
     return Person(entry['name'], entry.get('address', ''), entry['seen'])
 
 
 def read_facts(folder: Path) -> Facts:
     """The facts of the topics in a folder; reproducers/ is beside it."""
-    where = folder / 'posting.toml'
-    posting, fixes = _toml(where), _toml(folder.parent / 'reproducers/fixes.toml')
-    commits = {name: Commit(entry.get('subject', ''), _person(entry, f'{where}: {name}'))
-               for name, entry in posting.get('commits', {}).items()}
+    where = 'topics/posting.toml'
+    posting, fixes = _toml(folder / 'posting.toml'), _toml(folder.parent / 'reproducers/fixes.toml')
+    commits = {name: Commit(entry.get('subject', ''), _person(entry, where)) for name, entry in posting.get('commits', {}).items()}
     threads: dict[str, list[Person]] = {}
     for entry in posting.get('thread', []):
-        threads.setdefault(entry['topic'], []).append(_person(entry, f'{where}: thread of {entry["topic"]}'))
-    keys = ('boundary', 'why', 'reproducer', 'reason', 'no_stable')
-    verdicts = {(entry['topic'], entry['subject']): Verdict(**{key: entry[key] for key in keys if key in entry})
-                for entry in fixes.get('fix', []) if 'subject' in entry}
-    visible = {(entry['topic'], entry['subject']): entry['why'] for entry in posting.get('visible', [])}
+        _need(entry, f'{where}: a [[thread]]', 'topic')
+        threads.setdefault(entry['topic'], []).append(_person(entry, where))
+    verdicts = {}
+    for entry in fixes.get('fix', []):
+        if 'subject' in entry:
+            _need(entry, f'reproducers/fixes.toml: {entry["subject"]}', 'topic', 'boundary', 'why')
+            verdicts[entry['topic'], entry['subject']] = Verdict(**{key: entry[key] for key in VERDICT if key in entry})
+    visible = {}
+    for entry in posting.get('visible', []):
+        _need(entry, f'{where}: a [[visible]]', 'topic', 'subject', 'why')
+        visible[entry['topic'], entry['subject']] = entry['why']
     seen = json.loads(read_text(folder.parent / 'reproducers/seen.json') or '[]')
     return Facts(commits, threads, visible, verdicts, seen)
 
@@ -172,8 +184,8 @@ def check_patches(topics: dict[str, Topic], patches: Sequence[Patch], tests: Tes
         if not verdict:
             raise HarnessError(f"reproducers/fixes.toml has no entry for '{mail.subject}' of {patch.topic}; say there whether the bug "
                                'crosses a trust boundary')
-        if verdict.boundary not in ('no', 'yes', 'part') or not verdict.why:
-            raise HarnessError(f"reproducers/fixes.toml: boundary of '{mail.subject}' is no, yes or part, and why is a sentence")
+        if verdict.boundary not in ('no', 'yes', 'part'):
+            raise HarnessError(f"reproducers/fixes.toml: boundary of '{mail.subject}' is '{verdict.boundary}'; want no, yes or part")
 
 
 def concerns(patch: Patch, mail: Mail, facts: Facts) -> list[str]:

@@ -103,6 +103,7 @@ def make_scratch(path: Path, sources: Sequence[Path]) -> Scratch:
     path.mkdir(parents=True)
     scratch = Scratch(path)
     scratch.git('init', '-q')
+    scratch.git('config', 'gc.auto', '0')
     objects = []
     for source in sources:
         found = read_git(source, 'rev-parse', '--path-format=absolute', '--git-path', 'objects')
