@@ -12,7 +12,7 @@ from .expectations import read_tests
 from .output import table
 from .post_facts import check_patches, mail_of, read_facts
 from .post_mails import target_of
-from .post_make import Posting, make, own_kernel, poster_kernel, subprocess_tree
+from .post_make import Posting, make, make_tree, own_kernel, poster_kernel
 from .post_plan import check_route, crossing, parts, select
 from .post_repo import Poster, read_git
 from .topics import Topic, check_topic, read_order, topics_folder
@@ -95,7 +95,7 @@ def do_post(args: argparse.Namespace) -> int:
     disclosure = need_text(Path(args.disclosure)) if args.disclosure else ''
     if args.kernel:
         kernel = poster_kernel(Path(args.kernel))
-        subprocess_tree()
+        make_tree()
     else:
         kernel = own_kernel(args.linux)
     posting = Posting(topics, part, facts, route, poster, kernel, args.linux, args.out / part.folder, args.after, version, previous,

@@ -13,6 +13,7 @@ from .post_plan import MOST_PATCHES, Part, Route, crossing, label_of, number_of
 from .topics import Kind, Patch, Topic, all_patches
 
 WIDTH = 75
+TRIGGERS = {'user': 'any user can trigger it', 'root': 'root can trigger it', 'none': 'no way to trigger it is known'}
 
 
 def wrap(text: str, indent: str = '') -> str:
@@ -118,7 +119,8 @@ def target_of(part: Part, mails: Sequence[Mail]) -> str:
 def confirmations(topics: dict[str, Topic], part: Part, facts: Facts, route: Route, disclosure: str) -> list[str]:
     """What only the poster can say, a line each."""
     lines = [f'The tree that is asked to take this: {target_of(part, [mail_of(topics, p) for p in part.patches])}.',
-             'You have read each patch, can answer for it, and certify its origin (submitting-patches.rst, DCO).']
+             'You have read each patch, can answer for it, and certify its origin (submitting-patches.rst, DCO).',
+             'You have built and tested the patches on the tree that they are for: the results here are those of v7.3.4.']
     if not disclosure:
         lines.append('generated-content.rst asks which tools had which part, and how you tested: say it by DISCLOSURE=FILE, or in reply '
                      'to review.')
@@ -127,13 +129,17 @@ def confirmations(topics: dict[str, Topic], part: Part, facts: Facts, route: Rou
     if route is Route.PUBLIC:
         lines += [f"'{subject}' crosses a trust boundary, and is to be public: it is known in public, or an AI tool found it "
                   '(security-bugs.rst). Do not attach a reproducer.' for subject in crossing(topics, part, facts)]
+    if route is Route.PRIVATE:
+        lines.append('No AI tool had a part in finding the bug: security-bugs.rst has such a bug treated as public; then say '
+                     'ROUTE=public, and share no reproducer.')
     if route is Route.PUBLIC and any(p.kind is Kind.TEST for p in part.patches):
         lines.append('The tests here trigger bugs that cross a trust boundary: post them after the fixes are merged.')
     for patch in part.patches:
         mail = mail_of(topics, patch)
         lines += [f'{label_of(patch)} {mail.subject}: {concern}' for concern in concerns(patch, mail, facts)]
         if (patch.topic, mail.subject) in facts.visible:
-            lines.append(f'{mail.subject}: users see a change, man-pages get a patch or a notice: {facts.visible[patch.topic, mail.subject]}')
+            lines.append(f'{label_of(patch)} {mail.subject}: users see a change, man-pages get a patch or a notice: '
+                         f'{facts.visible[patch.topic, mail.subject]}')
     return lines
 
 
@@ -147,7 +153,7 @@ def private_report(topics: dict[str, Topic], part: Part, facts: Facts, who: Reci
         body = mail.body.rpartition('\n\n')[0].strip()
         text += [f'Problem: {mail.subject}', '', body, '', wrap(f'Impact: {verdict.why}'),
                  f'Affected: v{patch.values["stable"].lstrip("v")} to v7.3.4.',
-                 wrap(f'Conditions: triggered by {"any user" if patch.values["trigger"] == "user" else "see above"}; '
+                 wrap(f'Conditions: {TRIGGERS[patch.values["trigger"]]}; '
                       f'{"seen" if patch.values["evidence"] == "seen" else "found by code inspection, not seen"} on v7.3.4.'),
                  'Reproducer: available to the recipients of this report who ask for it.', '']
     return '\n'.join([*text, 'The fix is in the mails that follow:', *(f'  {path.name}' for path in mails)]) + '\n'

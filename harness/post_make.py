@@ -71,13 +71,13 @@ def poster_kernel(path: Path) -> Kernel:
 
 def own_kernel(linux: Path) -> Kernel:
     """out/linux: its base is a commit that others have only if it comes from the stable tree."""
-    subprocess_tree()
+    make_tree()
     commit = read_git(linux, 'rev-parse', 'refs/mm/base')
     upstream = linux / '.git/mm-upstream-commit'
     return Kernel(linux, commit, upstream.read_text(encoding='ascii').strip() if upstream.is_file() else '', False)
 
 
-def subprocess_tree() -> None:
+def make_tree() -> None:
     """Make out/linux, or have it up to date."""
     done = subprocess.run([str(TOP / 'scripts/tree')], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -166,7 +166,7 @@ def address(scratch: Scratch, posting: Posting, mails: Sequence[Path], end: str)
         verdict = posting.facts.verdicts.get((patch.topic, mail.subject))
         note = fix_note(posting.topics, patch, verdict, posting.facts) if verdict and patch.kind is Kind.FIX else ''
         if not cover:
-            note = '\n'.join(filter(None, (note, end)))
+            note = '\n'.join(filter(None, (note, posting.disclosure, end)))
         insert(path, who.headers(prefix), note, '')
     for path in cover:
         insert(path, union(everybody).headers(prefix), '', end)

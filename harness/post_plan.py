@@ -132,7 +132,9 @@ def prerequisites(topics: dict[str, Topic], part: Part, applies: Callable[[list[
 
 def check_after(part: Part, needed: Sequence[Patch], after: str) -> None:
     """An error unless AFTER= names every part that the posting goes on top of."""
-    said = set(after.split())
+    said, known = set(after.split()), [*part.topic.needs, *map(label_of, read_series(part.topic)), *KINDS]
+    if said - set(known):
+        raise HarnessError(f"AFTER= names '{min(said - set(known))}'; choose of: {' '.join(dict.fromkeys(known))}")
     missing: dict[str, None] = {}
     for patch in needed:
         other = patch.topic != part.topic.name
@@ -141,7 +143,8 @@ def check_after(part: Part, needed: Sequence[Patch], after: str) -> None:
             missing[patch.topic if other else label_of(patch)] = None
     if missing:
         what = ' '.join(filter(None, (part.topic.name, part.name)))
-        raise HarnessError(f"{what} goes on top of: {' '.join(missing)}; post those first, then say AFTER='{' '.join([*said, *missing])}'")
+        raise HarnessError(f"{what} goes on top of: {' '.join(missing)}; post those first, then say "
+                           f"AFTER='{' '.join([*after.split(), *missing])}'")
 
 
 def crossing(topics: dict[str, Topic], part: Part, facts: Facts) -> list[str]:
@@ -165,6 +168,7 @@ def check_route(topics: dict[str, Topic], part: Part, facts: Facts, said: str) -
     if not said:
         raise HarnessError(f"'{subjects[0]}' crosses a trust boundary: say ROUTE=private (maintainers and security@kernel.org only), or "
                            'ROUTE=public if the bug is public or to be treated as public; read security-bugs.rst first')
-    if said == 'private' and len(subjects) < len(part.patches):
+    fixed = [mail_of(topics, patch).subject for patch in part.patches if patch.kind is Kind.FIX]
+    if said == 'private' and not (len(fixed) == len(part.patches) and set(fixed) <= set(subjects)):
         raise HarnessError('ROUTE=private is for the fixes that cross a trust boundary and no others; post those by GROUP= or PATCH=')
     return Route(said)

@@ -55,8 +55,8 @@ class Mails(PostingTest):
     def test_one_patch(self):
         mail, = self.post('-0001', PATCH='1')
         self.assertIn('Subject: [NOT FOR SENDING PATCH] fix\n', mail)
-        self.assertIn('---\nSeen on v7.3.4.\nTest: selftest:s.a.\nReproducer shows on stock kernels: AFFECTED: 7.2.1 x86_64; not affected:\n'
-                      '6.1.1 arm64.\n\nchange-id: ', mail)
+        self.assertIn('---\nSeen on v7.3.4.\nTest: selftest:s.a.\nReproducer shows on stock kernels: AFFECTED: 7.2.1 x86_64; '
+                      'not affected:\n6.1.1 arm64.\n\nchange-id: ', mail)
 
     def test_case_of_a_patch(self):
         text = (self.topics / 'demo/0002-test.patch').read_text()
@@ -82,6 +82,10 @@ class Mails(PostingTest):
     def test_disclosure(self):
         write(self.work / 'said', 'A tool wrote the test.\n')
         self.assertIn('The letter.\n\nA tool wrote the test.\n', self.post(DISCLOSURE=self.work / 'said')[0])
+
+    def test_disclosure_of_one_patch(self):
+        write(self.work / 'said', 'A tool wrote the test.\n')
+        self.assertIn('arm64.\n\nA tool wrote the test.\n\nchange-id', self.post('-0001', PATCH='1', DISCLOSURE=self.work / 'said')[0])
 
     def test_disclosure_that_is_not_there(self):
         self.post_refuses('cannot read .*gone', DISCLOSURE=self.work / 'gone')
@@ -156,6 +160,9 @@ class Parts(PostingTest):
     def test_needs_another(self):
         self.two_fixes('alone')
         self.post_refuses("demo 0002 goes on top of: 0001; post those first, then say AFTER='0001'", PATCH='2')
+
+    def test_after_nothing_known(self):
+        self.post_refuses("AFTER= names 'nope'; choose of: 0001 tests fixes", PATCH='1', AFTER='nope')
 
     def test_after_another(self):
         self.two_fixes('alone')

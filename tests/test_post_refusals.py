@@ -70,6 +70,7 @@ class Security(PostingTest):
     def test_tests_of_a_security_bug(self):
         self.security()
         self.post_refuses("'fix' crosses a trust boundary", GROUP='tests', AFTER='fixes')
+        self.post_refuses('and no others', GROUP='tests', AFTER='fixes', ROUTE='private')
 
     def test_private(self):
         self.security()
@@ -83,7 +84,7 @@ class Security(PostingTest):
         report = (self.folder('-0001') / 'report.txt').read_text()
         self.assertRegex(report, r'\A\[Remove this section before you send the report.\n To: M <m@example.org>\n')
         for part in ('Problem: fix\n\nWhy.\n', 'Impact: Nobody gains anything.\n', 'Affected: v6.1 to v7.3.4.\n',
-                     'Conditions: triggered by any user; seen on v7.3.4.\n', 'Reproducer: available'):
+                     'Conditions: any user can trigger it; seen on v7.3.4.\n', 'Reproducer: available'):
             self.assertIn(part, report)
 
     def test_public(self):
