@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """A small tree whose topic can be posted: maintainers, authors, verdicts, and a poster."""
 
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 from small_tree import FIX, FIX_DATA, HEAD, POST, SmallTreeTest
 from support import write
@@ -67,7 +70,17 @@ POSTER = 'P. Oster <p@example.org>'
 
 
 class PostingTest(SmallTreeTest):
-    """The topic demo with all that make post wants."""
+    """The topic demo with all that make post wants.
+
+    The tests of a class share the base kernel, and the tree that the first of them makes: that takes longest.
+    """
+    shared: Path
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shared = Path(tempfile.mkdtemp(prefix='mm-test-'))
+        cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
 
     def setUp(self):
         super().setUp()
@@ -80,7 +93,22 @@ class PostingTest(SmallTreeTest):
         write(self.repo / 'reproducers/fixes.toml', FIXES)
         write(self.repo / 'reproducers/seen.json', SEEN)
         self.identity('P. Oster', 'p@example.org')
-        self.env |= {'TOPIC': 'demo', 'SIGNED_OFF_BY': POSTER, 'ASSISTED_BY': 'LLM sparse'}
+        self.env |= {'TOPIC': 'demo', 'SIGNED_OFF_BY': POSTER, 'ASSISTED_BY': 'LLM sparse', 'KERNEL_SRC': str(self.shared / 'kernel')}
+        if not (self.shared / 'kernel').exists():
+            shutil.copytree(self.kernel, self.shared / 'kernel')
+        if (self.shared / 'linux').exists():
+            shutil.copytree(self.shared / 'linux', self.linux)
+
+    def tearDown(self):
+        if self.linux.exists() and not (self.shared / 'linux').exists() and self.env['KERNEL_SRC'] != str(self.kernel):
+            shutil.copytree(self.linux, self.shared / 'linux')
+        super().tearDown()
+
+    def change_kernel(self, path, text):
+        """A base of this test's own, with another file."""
+        write(self.kernel / path, text)
+        self.env['KERNEL_SRC'] = str(self.kernel)
+        shutil.rmtree(self.linux, ignore_errors=True)
 
     def identity(self, name, email):
         self.env |= {'GIT_CONFIG_COUNT': '2', 'GIT_CONFIG_KEY_0': 'user.name', 'GIT_CONFIG_VALUE_0': name,
