@@ -37,9 +37,10 @@ class Poster:
 
 
 def reason_of(done: 'subprocess.CompletedProcess[str]') -> str:
-    """The first line of what a git command said."""
+    """What a git command said: the first conflict, or else the first line."""
     lines = [line for line in (done.stderr + done.stdout).splitlines() if not line.startswith(('Applying: ', 'hint: ', 'warning: '))]
-    return lines[0].removeprefix('error: ').removeprefix('fatal: ') if lines else 'no reason given'
+    first = next((line for line in lines if line.startswith('CONFLICT')), (lines or ['no reason given'])[0])
+    return first.removeprefix('error: ').removeprefix('fatal: ')
 
 
 def read_git(repo: Path, *args: str) -> str:
@@ -78,11 +79,10 @@ class Scratch:
 
     def apply(self, mail: Path, three_way: bool) -> str:
         """Apply a stored mail: the id of its commit, or '' if the tree has the change already."""
-        before = self.head
-        done = self.try_git('am', '-q', *(['-3'] if three_way else []), '--keep-non-patch', str(mail), GIT_COMMITTER_NAME='x',
-                            GIT_COMMITTER_EMAIL='x@invalid')
+        before, nobody = self.head, {'GIT_COMMITTER_NAME': 'x', 'GIT_COMMITTER_EMAIL': 'x@invalid'}
+        done = self.try_git('am', *(['-3'] if three_way else []), '--keep-non-patch', str(mail), **nobody)
         if done.returncode:
-            self.try_git('am', '--abort')
+            self.git('am', '--abort', **nobody)
             raise HarnessError(f'{mail.parent.name}/{mail.name} does not apply: {reason_of(done)}')
         after = self.head
         return after if after != before else ''

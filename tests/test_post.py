@@ -227,6 +227,11 @@ class Kernels(PostingTest):
     def test_does_not_apply(self):
         self.post_refuses('demo/0001-fix.patch does not apply', KERNEL=self.tree_with('another\n'))
 
+    def test_conflict(self):
+        self.with_index(1, LINES, LINES.replace('four', 'FOUR'))
+        self.post_refuses(r'demo/0001-fix.patch does not apply: CONFLICT .* in mm/memory.c', PATCH='1',
+                          KERNEL=self.tree_with(LINES.replace('four', 'vier')))
+
     def test_head_that_nobody_has(self):
         mine, _ = self.user_kernel()
         self.post_refuses('no remote branch and no tag of .* has its HEAD', KERNEL=mine)
