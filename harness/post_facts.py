@@ -170,6 +170,17 @@ def check_tags(mail: Mail, facts: Facts) -> None:
                                'correct the one that is wrong')
 
 
+def verdict_of(patch: Patch, mail: Mail, facts: Facts) -> Verdict:
+    """What fixes.toml says of a fix: it has to say something."""
+    verdict = facts.verdicts.get((patch.topic, mail.subject))
+    if not verdict:
+        raise HarnessError(f"reproducers/fixes.toml has no entry for '{mail.subject}' of {patch.topic}; say there whether the bug "
+                           'crosses a trust boundary')
+    if verdict.boundary not in ('no', 'yes', 'part'):
+        raise HarnessError(f"reproducers/fixes.toml: boundary of '{mail.subject}' is '{verdict.boundary}'; want no, yes or part")
+    return verdict
+
+
 def check_patches(topics: dict[str, Topic], patches: Sequence[Patch], tests: Tests, facts: Facts) -> None:
     """An error unless the facts of each patch are complete and agree."""
     for patch in patches:
@@ -180,19 +191,14 @@ def check_patches(topics: dict[str, Topic], patches: Sequence[Patch], tests: Tes
             continue
         check_fix(patch, tests)
         check_tags(mail, facts)
-        verdict = facts.verdicts.get((patch.topic, mail.subject))
-        if not verdict:
-            raise HarnessError(f"reproducers/fixes.toml has no entry for '{mail.subject}' of {patch.topic}; say there whether the bug "
-                               'crosses a trust boundary')
-        if verdict.boundary not in ('no', 'yes', 'part'):
-            raise HarnessError(f"reproducers/fixes.toml: boundary of '{mail.subject}' is '{verdict.boundary}'; want no, yes or part")
+        verdict_of(patch, mail, facts)
 
 
 def concerns(patch: Patch, mail: Mail, facts: Facts) -> list[str]:
     """What a poster has to decide about a fix before it goes out."""
     if patch.kind is not Kind.FIX:
         return []
-    verdict, found = facts.verdicts[patch.topic, mail.subject], []
+    verdict, found = verdict_of(patch, mail, facts), []
     if mail.for_stable and mail.lines > STABLE_LINES:
         found.append(f'{mail.lines} lines with context; stable-kernel-rules.rst wants at most {STABLE_LINES}')
     if mail.for_stable and patch.values['evidence'] == 'inspection' and patch.values['trigger'] == 'none':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The texts of a posting: what is below '---' of a mail, the cover letter, what the poster confirms, a private report."""
+"""The texts of a posting: notes below '---' of a mail, the cover letter, the list to confirm, the private report."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import HarnessError, read_text
-from .post_facts import Facts, Mail, Verdict, concerns, mail_of
+from .post_facts import Facts, Mail, concerns, mail_of, verdict_of
 from .post_people import Recipients
 from .post_plan import MOST_PATCHES, Part, Route, crossing, label_of, number_of
 from .topics import Kind, Patch, Topic, all_patches
@@ -50,8 +50,9 @@ def seen_text(program: str, seen: Sequence[dict]) -> str:
     return f'Reproducer {program} on stock kernels: ' + '; '.join(f'{what}: {", ".join(who)}' for what, who in answers.items()) + '.'
 
 
-def fix_note(topics: dict[str, Topic], patch: Patch, verdict: Verdict, facts: Facts) -> str:
-    """What a reviewer gets with a fix: how it was seen, its test, and stock kernels. No reproducer of a security bug."""
+def fix_note(topics: dict[str, Topic], patch: Patch, facts: Facts) -> str:
+    """For a reviewer of a fix: how the bug was seen, its test, and stock kernels. No reproducer of a security bug."""
+    verdict = verdict_of(patch, mail_of(topics, patch), facts)
     lines = ['Seen on v7.3.4.' if patch.values['evidence'] == 'seen' else 'Found by code inspection; not seen on v7.3.4.']
     if verdict.crosses:
         return wrap(f'{lines[0]} A reproducer is available to maintainers who ask for it.') + '\n'
@@ -149,7 +150,7 @@ def private_report(topics: dict[str, Topic], part: Part, facts: Facts, who: Reci
             ' No list gets the report or the patches. Send plain text, inline; see email-clients.rst. Send it to yourself first.]', '']
     for patch in part.patches:
         mail = mail_of(topics, patch)
-        verdict = facts.verdicts[patch.topic, mail.subject]
+        verdict = verdict_of(patch, mail, facts)
         body = mail.body.rpartition('\n\n')[0].strip()
         text += [f'Problem: {mail.subject}', '', body, '', wrap(f'Impact: {verdict.why}'),
                  f'Affected: v{patch.values["stable"].lstrip("v")} to v7.3.4.',

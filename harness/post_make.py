@@ -163,8 +163,7 @@ def address(scratch: Scratch, posting: Posting, mails: Sequence[Path], end: str)
         mail = posting.mail(patch)
         who = recipients(scratch.path, path, patch.topic, mail, posting.facts, posting.route)
         everybody.append(who)
-        verdict = posting.facts.verdicts.get((patch.topic, mail.subject))
-        note = fix_note(posting.topics, patch, verdict, posting.facts) if verdict and patch.kind is Kind.FIX else ''
+        note = fix_note(posting.topics, patch, posting.facts) if patch.kind is Kind.FIX else ''
         if not cover:
             note = '\n'.join(filter(None, (note, posting.disclosure, end)))
         insert(path, who.headers(prefix), note, '')

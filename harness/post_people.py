@@ -13,7 +13,7 @@ from .post_facts import Facts, Mail, fixes_of
 from .post_plan import Route
 
 OPTIONS = ('--no-tree', '--no-git', '--no-git-fallback', '--no-fixes', '--no-keywords', '--roles', '--no-rolestats')
-# get_maintainer.pl is asked for the people of the file itself first, see security-bugs.rst.
+# Only the maintainers of the file itself, see security-bugs.rst.
 CLOSEST = ('--no-l', '--no-r', '--pattern-depth', '1')
 API_LISTS = ('linux-api@vger.kernel.org', 'linux-man@vger.kernel.org')
 SECURITY = 'Linux kernel security team <security@kernel.org>'

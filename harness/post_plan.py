@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import HarnessError
-from .post_facts import Facts, mail_of
+from .post_facts import Facts, mail_of, verdict_of
 from .topics import Kind, Patch, Topic, read_series
 
 # submitting-patches.rst: "only post say 15 or so at a time"
@@ -152,8 +152,8 @@ def crossing(topics: dict[str, Topic], part: Part, facts: Facts) -> list[str]:
     patches = list(part.patches)
     if any(p.kind is Kind.TEST for p in patches):
         patches += [p for p in read_series(part.topic) if p.kind is Kind.FIX and p.values['case'] != 'none' and p not in patches]
-    subjects = [(p, mail_of(topics, p).subject) for p in patches if p.kind is Kind.FIX]
-    return [subject for patch, subject in subjects if facts.verdicts[patch.topic, subject].crosses]
+    mails = [(p, mail_of(topics, p)) for p in patches if p.kind is Kind.FIX]
+    return [mail.subject for patch, mail in mails if verdict_of(patch, mail, facts).crosses]
 
 
 def check_route(topics: dict[str, Topic], part: Part, facts: Facts, said: str) -> Route:

@@ -15,7 +15,7 @@ from .commits import PLAIN
 from .errors import HarnessError
 from .post_plan import Route
 
-# What get_maintainer.pl and git check-mailmap read.
+# Files that get_maintainer.pl and git check-mailmap read.
 ALWAYS = ('/MAINTAINERS', '/.mailmap', '/scripts/get_maintainer.pl')
 
 

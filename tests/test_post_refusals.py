@@ -127,6 +127,11 @@ class Facts(PostingTest):
         self.edit(self.repo / 'reproducers/fixes.toml', 'subject = "fix"', 'subject = "other"')
         self.post_refuses("has no entry for 'fix' of demo; say there whether the bug crosses a trust boundary")
 
+    def test_fix_of_another_part_without_verdict(self):
+        self.edit(self.repo / 'reproducers/fixes.toml', 'subject = "fix"', 'subject = "other"')
+        self.post_refuses("has no entry for 'fix' of demo", GROUP='tests')
+        self.post_refuses("has no entry for 'fix' of demo", TOPIC='')
+
     def test_verdict_of_another_form(self):
         self.security('perhaps')
         self.post_refuses("boundary of 'fix' is 'perhaps'; want no, yes or part")
