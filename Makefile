@@ -6,6 +6,8 @@
 
 ARCH ?= x86_64
 export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N GUESTS FORCE DRY GDB
+# Of make post alone.
+export GROUP AFTER PREVIOUS ROUTE SIGNED_OFF_BY ASSISTED_BY DISCLOSURE
 
 SHELL := bash
 O := $(if $(OUT),$(OUT),out)
@@ -166,7 +168,7 @@ report:		## judge all that is in out/result again, without a boot; out/report/in
 	scripts/packages report
 	scripts/report
 
-post:		## TOPIC=..: numbered mails in out/post/, never sent
+post:		## [TOPIC=.. [GROUP=..|PATCH=..] [KERNEL=..]]: what goes where; mails in out/post/, never sent
 	scripts/post
 
 # OUT= may be a folder that has other things.

@@ -51,7 +51,8 @@ class Names(CommandTest):
         self.says(2, "unknown ARCH 'nope'; choose one of: arm64 riscv64 x86_64", 'make', '-s', 'run', 'ARCH=nope')
 
     def test_post_without_topic(self):
-        self.refuses('say which', TOP / 'scripts/post', TOPIC='')
+        self.refuses('say whose: TOPIC= is missing', TOP / 'scripts/post', GROUP='fixes')
+        self.assertIn('PATCH=0003', self.does(TOP / 'scripts/post'))
 
     def test_refusals_leave_nothing(self):
         self.refuses("unknown TOPIC 'nope'", RUN, 'um', TOPIC='nope')
