@@ -559,16 +559,23 @@ TEST(by_io_uring_read_fixed)
 /* In the tracee: exit with 0 if only WORD of the odd pages is of round 1. */
 /*
  * Free pages that had a place in a file, on this CPU.  The next page tables are likely
- * to be some of them, and fork() must not take what they say for a share count.
+ * to be some of them, and fork() must not take what they say for a share count.  Pages
+ * of other files are movable, and the kernel keeps these apart from page tables.
  */
 static void free_file_pages(struct __test_metadata *_metadata)
 {
-	const unsigned long size = 4UL << 20;
-	int fd = memfd_create("gup_content", 0);
+	const unsigned long size = 2UL << 20;
+	int fd = syscall(__NR_memfd_secret, 0);
+	char *addr;
 
-	ASSERT_GE(fd, 0);
-	ASSERT_EQ(0, ftruncate(fd, 2 * size));
-	ASSERT_EQ(0, fallocate(fd, 0, size, size));
+	if (fd < 0)
+		SKIP(return, "memfd_secret: %s", strerror(errno));
+	ASSERT_EQ(0, ftruncate(fd, size));
+	addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	for (unsigned long i = psize(); i < size; i += psize())
+		addr[i] = 1;
+	munmap(addr, size);
 	close(fd);
 }
 
