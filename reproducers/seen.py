@@ -24,7 +24,10 @@ def load(path: Path = SEEN) -> list[dict]:
 
 
 def save(result: Path, path: Path = SEEN) -> None:
-    """Add the stock kernels of a result.json; they take the place of older ones of the same series and architecture."""
+    """Add the stock kernels of a result.json; they take the place of older ones of the same series and architecture.
+
+    Of the same package, results of other programs stay.
+    """
     def place(entry: dict) -> tuple:
         return entry['arch'], numbers(entry['version'])[:2]
 
@@ -35,6 +38,9 @@ def save(result: Path, path: Path = SEEN) -> None:
         if kernel['package'] and not kernel['trouble']:
             entry = {'version': kernel['kernel.org'], 'arch': kernel['arch'], 'package': kernel['package'],
                      'results': {n: r['outcome'] for n, r in sorted(kernel['results'].items())}}
+            old = known.get(place(entry))
+            if old and old['package'] == entry['package']:
+                entry['results'] = dict(sorted({**old['results'], **entry['results']}.items()))
             known[place(entry)] = entry
     ordered = sorted(known.values(), key=lambda e: (e['arch'] != 'x86_64', e['arch'], [-n for n in numbers(e['version'])]))
     path.write_text(json.dumps(ordered, indent=1) + '\n')
