@@ -136,27 +136,11 @@ def groups_test(name):
     return test
 
 
-def post_test(name):
-    """The mails of make post have the poster's name, and git am takes them where the topic goes."""
-    def test(self):
-        self.does(TOP / 'scripts/post', TOPIC=name, DEST=self.work / 'post')
-        posted = [p for p in sorted((self.work / 'post' / name).glob('*.patch')) if '0000-' not in p.name]
-        self.assertEqual(len(posted), len(mails(name)))
-        for mail in posted:
-            self.assertIn('\nSigned-off-by: x <x@invalid>\n', mail.read_text())
-        for part in ORDER[name].needs:
-            self.git('am', '-q', *mails(part), repo=self.am)
-        self.git('am', '-q', *posted, repo=self.am)
-        self.assertEqual(self.tree_of('HEAD', self.am), self.tree_of(f'refs/mm/alone/{name}'))
-    return test
-
-
 for _name in ORDER:
     _id = _name.replace('-', '_')
     setattr(Applies, f'test_am_{_id}', topic_test(_name))
     setattr(Applies, f'test_am_fixes_{_id}', fixes_test(_name))
     setattr(Applies, f'test_am_groups_{_id}', groups_test(_name))
-    setattr(Applies, f'test_post_{_id}', post_test(_name))
 
 
 if __name__ == '__main__':
