@@ -24,6 +24,8 @@ int main(int argc, char **argv)
 	size = 4 * page_size;
 	p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	check(p != MAP_FAILED);
+	if (!name(p, size) && errno == EINVAL)
+		no_feature("PR_SET_VMA_ANON_NAME (CONFIG_ANON_VMA_NAME)");
 	if (!name(p, size))
 		finish(CANNOT_SAY, "PR_SET_VMA_ANON_NAME: %s", strerror(errno));
 	if (madvise(p, page_size, MADV_GUARD_INSTALL))
