@@ -556,9 +556,8 @@ TEST(by_io_uring_read_fixed)
 	walk_kinds(_metadata, check_io_uring_read_fixed);
 }
 
-/* In the tracee: exit with 0 if only WORD of the odd pages is of round 1. */
 /*
- * Free pages that had a place in a file, on this CPU.  The next page tables are likely
+ * Stay on one CPU, and free pages there that had a place in a file.  The next page tables are likely
  * to be some of them, and fork() must not take what they say for a share count.  Pages
  * of other files are movable, and the kernel keeps these apart from page tables.
  */
@@ -568,6 +567,7 @@ static void free_file_pages(struct __test_metadata *_metadata)
 	int fd = syscall(__NR_memfd_secret, 0);
 	char *addr;
 
+	pin_to_first();
 	if (fd < 0)
 		SKIP(return, "memfd_secret: %s", strerror(errno));
 	ASSERT_EQ(0, ftruncate(fd, size));
@@ -579,6 +579,7 @@ static void free_file_pages(struct __test_metadata *_metadata)
 	close(fd);
 }
 
+/* In the tracee: exit with 0 if only WORD of the odd pages is of round 1. */
 static void check_poked(struct memory *mem)
 {
 	for (unsigned int i = 0; i < mem->nr; i++) {
@@ -655,7 +656,6 @@ static void check_fork(struct __test_metadata *_metadata, struct memory *mem)
 
 TEST(by_fork)
 {
-	pin_to_first();
 	walk_kinds(_metadata, check_fork);
 }
 
