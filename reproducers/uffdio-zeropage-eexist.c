@@ -3,7 +3,8 @@
  * Problem: UFFDIO_ZEROPAGE, COPY, CONTINUE and POISON return -EEXIST although there is no page, if MADV_DONTNEED
  * frees the page table at the same time.
  * Right: the page is mapped, and dropped by MADV_DONTNEED or not; or the ioctl returns -EAGAIN.
- * Affected: since 6.11; monitors take -EEXIST for a page that is there, and drop its data or its poison.
+ * Affected: since 6.14 by MADV_DONTNEED, which frees page tables since then; since 6.11 by a collapse of shmem.  Monitors
+ * take -EEXIST for a page that is there, and drop its data or its poison.
  * Fix: userfaultfd: return -EAGAIN if the page table was freed.  A rare race; needs two CPUs.
  */
 #include "repro.h"
