@@ -19,7 +19,7 @@ from harness.topics import Kind, read_order, read_series  # noqa: E402
 OUT = os.environ.get('OUT') or str(TOP / 'out')
 LINUX = f'{OUT}/linux'
 ORDER = read_order(TOP / 'topics')
-OWN = ('scripts', 'harness', 'topics', 'configs', 'guest', 'bench', 'tests', 'reproducers', '.ci')
+OWN = ('scripts', 'harness', 'topics', 'configs', 'guest', 'bench', 'tests', 'reproducers', 'HOWTO', '.ci')
 
 
 def mails(name, fixes_only=False):

@@ -557,9 +557,10 @@ TEST(by_io_uring_read_fixed)
 }
 
 /*
- * Stay on one CPU, and free pages there that had a place in a file.  The next page tables are likely
- * to be some of them, and fork() must not take what they say for a share count.  Pages
- * of other files are movable, and the kernel keeps these apart from page tables.
+ * Stay on one CPU, and free pages there that had a place in a file.  The next page
+ * tables are likely to be some of them, and fork() must not take what they say for a
+ * share count.  Pages of other files are movable, and the kernel keeps these apart from
+ * page tables.
  */
 static void free_file_pages(struct __test_metadata *_metadata)
 {
