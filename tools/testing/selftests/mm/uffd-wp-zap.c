@@ -93,6 +93,30 @@ static int protect(int uffd, char *addr, unsigned long size, bool wp)
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
 }
 
+/* The pagemap entries of @size bytes at @addr. */
+static bool read_entries(int pagemap, char *addr, unsigned long size, uint64_t *entries)
+{
+	const ssize_t bytes = size / psize() * sizeof(*entries);
+
+	return pread(pagemap, entries, bytes,
+		     (unsigned long)addr / psize() * sizeof(*entries)) == bytes;
+}
+
+/* How many small pages in @size bytes at @addr have the uffd-wp bit?  -1UL on error. */
+static unsigned long count_bits(int pagemap, char *addr, unsigned long size)
+{
+	uint64_t *entries = calloc(size / psize(), sizeof(*entries));
+	unsigned long nr = -1UL;
+
+	if (entries && read_entries(pagemap, addr, size, entries)) {
+		nr = 0;
+		for (unsigned long i = 0; i < size / psize(); i++)
+			nr += !!(entries[i] & PM_UFFD_WP);
+	}
+	free(entries);
+	return nr;
+}
+
 FIXTURE(wp)
 {
 	/* bytes that one entry maps, entries, and bytes of them all */
@@ -704,6 +728,164 @@ TEST_F(wp, hwpoison)
 }
 
 /*
+ * A page is poisoned, and what takes its place is still write-protected.  A page of
+ * shmem leaves the file when the hole is punched, and the page table by MADV_DONTNEED.
+ */
+TEST_F(wp, hwpoison_replaced)
+{
+	const unsigned long size = self->page_size;
+	unsigned long pfn;
+
+	if (variant->large)
+		SKIP(return, "see hwpoison");
+	if (variant->hugetlb > 32 * MB)
+		SKIP(return, "a page that is lost is too large");
+	if (geteuid())
+		SKIP(return, "MADV_HWPOISON is for root");
+	fill_and_protect(_metadata, self, variant);
+	/* only this mapping has the page */
+	ASSERT_EQ(munmap(self->alias, self->size), 0);
+	self->alias = NULL;
+	pfn = pagemap_get_pfn(self->pagemap, self->area);
+	if (!madvise_hwpoison(self->area, psize()))
+		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
+	ASSERT_EQ(read_signal(self->area), SIGBUS);
+	EXPECT_TRUE(is_protected(self, 0)) {
+		TH_LOG("write-protection lost by the poison");
+	}
+	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size), 0);
+	ASSERT_EQ(madvise(self->area, size, MADV_DONTNEED), 0);
+	EXPECT_TRUE(is_protected(self, 0)) {
+		TH_LOG("write-protection lost with the poison");
+	}
+	EXPECT_EQ(read_signal(self->area), 0);
+	EXPECT_EQ(self->area[0], 0);
+	EXPECT_EQ(write_signal(self->area), SIGBUS) {
+		TH_LOG("write-protection lost: a write is not notified");
+	}
+	if (!variant->hugetlb && unpoison_memory(pfn))
+		TH_LOG("page %lx stays poisoned", pfn);
+}
+
+/* What is not write-protected when the poison is gone: unprotected while it was there. */
+TEST_F(wp, hwpoison_unprotect)
+{
+	const unsigned long size = self->page_size;
+	unsigned long pfn;
+
+	if (variant->large)
+		SKIP(return, "see hwpoison");
+	if (variant->hugetlb > 32 * MB)
+		SKIP(return, "a page that is lost is too large");
+	if (geteuid())
+		SKIP(return, "MADV_HWPOISON is for root");
+	fill_and_protect(_metadata, self, variant);
+	ASSERT_EQ(munmap(self->alias, self->size), 0);
+	self->alias = NULL;
+	pfn = pagemap_get_pfn(self->pagemap, self->area);
+	if (!madvise_hwpoison(self->area, psize()))
+		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, false), 0);
+	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size), 0);
+	ASSERT_EQ(madvise(self->area, size, MADV_DONTNEED), 0);
+	expect_unprotected(_metadata, self, 1);
+	if (!variant->hugetlb && unpoison_memory(pfn))
+		TH_LOG("page %lx stays poisoned", pfn);
+}
+
+/* The last page before a multiple of 1 GiB: what is moved there needs two page tables. */
+static char *reserve_split(FIXTURE_DATA(wp) * self)
+{
+	const unsigned long size = 2048 * MB;
+	char *addr = reserve_aligned(size);
+
+	return addr ? addr + size / 2 - self->page_size : NULL;
+}
+
+/* Have the @nth allocation of a page fail in mremap(); was there one? */
+static bool mremap_failing(FIXTURE_DATA(wp) * self, int fail_nth, unsigned int nth, char *to,
+			   char **now)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%u", nth);
+	if (pwrite(fail_nth, text, strlen(text), 0) <= 0)
+		ksft_exit_fail_perror("fail-nth");
+	*now = mremap(self->area, self->size, self->size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	memset(text, 0, sizeof(text));
+	if (pread(fail_nth, text, sizeof(text) - 1, 0) <= 0 || pwrite(fail_nth, "0", 1, 0) != 1)
+		ksft_exit_fail_perror("fail-nth");
+	return !strtol(text, NULL, 10);
+}
+
+/* mremap() fails when it has moved a part, and moves that back. */
+TEST_F(wp, mremap_fails)
+{
+	static const char attr[] = "/sys/kernel/debug/fail_page_alloc/";
+	static const struct {
+		const char *name, *value;
+	} values[] = { { "min-order", "0" }, { "ignore-gfp-wait", "N" }, { "verbose", "0" } };
+	char path[64], *to = reserve_split(self), *now;
+	unsigned int failed = 0;
+	int fail_nth;
+
+	if (self->nr_pages < 2)
+		SKIP(return, "a single page is not moved in parts");
+	for (unsigned long i = 0; i < ARRAY_SIZE(values); i++) {
+		snprintf(path, sizeof(path), "%s%s", attr, values[i].name);
+		if (try_write_file(path, values[i].value))
+			SKIP(return, "needs root and CONFIG_FAIL_PAGE_ALLOC");
+	}
+	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
+	ASSERT_GE(fail_nth, 0);
+	ASSERT_NE(to, NULL);
+	fill_and_protect(_metadata, self, variant);
+	/* one as a marker */
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	for (unsigned int nth = 1; ; nth++) {
+		const bool injected = mremap_failing(self, fail_nth, nth, to, &now);
+
+		if (now != MAP_FAILED)
+			break;
+		ASSERT_TRUE(injected);
+		failed++;
+		expect_bits(_metadata, self);
+	}
+	close(fail_nth);
+	TH_LOG("failed %u times", failed);
+	ASSERT_GT(failed, 0);
+	self->area = now;
+	/* where it was moved, it is not registered */
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+	expect_unprotected(_metadata, self, self->nr_pages);
+}
+
+/*
+ * The old address is mapped as before, and stays write-protected; at the new address
+ * nothing is.
+ */
+TEST_F(wp, mremap_dontunmap)
+{
+	/* aligned, so that whole page tables might be moved */
+	char *old = self->area, *to = reserve_aligned(self->size);
+
+	if (variant->hugetlb)
+		SKIP(return, "hugetlb has no MREMAP_DONTUNMAP");
+	ASSERT_NE(to, NULL);
+	fill_and_protect(_metadata, self, variant);
+	/* one as a marker */
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(mremap(old, self->size, self->size,
+			 MREMAP_MAYMOVE | MREMAP_DONTUNMAP | MREMAP_FIXED, to), to);
+	expect_protected(_metadata, self, 0x5a);
+	self->area = to;
+	expect_unprotected(_metadata, self, self->nr_pages);
+	self->area = old;
+	expect_bits(_metadata, self);
+	ASSERT_EQ(munmap(to, self->size), 0);
+}
+
+/*
  * A thread punches out or truncates the whole file.  The test compares the last page with
  * its old contents, and exchanges them if they are equal: an exchange that succeeds is a
  * write to a write-protected page without a notification.
@@ -871,6 +1053,125 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 		TH_LOG("write-protection lost in %lu rounds", race.failed);
 	}
 	close(pagemap);
+	close(async);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
+static void dontneed(void *data)
+{
+	struct iovec *range = data;
+
+	madvise(range->iov_base, range->iov_len, MADV_DONTNEED);
+}
+
+/*
+ * An empty page table is freed while its range is write-protected: if UFFDIO_WRITEPROTECT
+ * returns 0, then all of the range is.
+ */
+TEST_F_TIMEOUT(race, protect_reclaimed, RACE_TIMEOUT)
+{
+	const unsigned long size = read_pmd_pagesize();
+	char *area = reserve_aligned(size);
+	struct iovec range = { area, size };
+	struct race race = { .thread_fn = dontneed, .data = &range };
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	if (variant->hugetlb)
+		SKIP(return, "page tables of hugetlb are not freed");
+	if (!size || size > 32 * MB)
+		SKIP(return, "a page table maps %lu MB, too much", size / MB);
+	ASSERT_GE(pagemap, 0);
+	ASSERT_NE(area, NULL);
+	ASSERT_EQ(ftruncate(self->memfd, size), 0);
+	ASSERT_TRUE(map_file_at(area, size, self->memfd, MAP_SHARED));
+	ASSERT_EQ(uffd_register(self->uffd, area, size, false, true, false), 0);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		int ret;
+
+		/* a page table without entries */
+		ASSERT_EQ(protect(self->uffd, area, size, true), 0);
+		ASSERT_EQ(protect(self->uffd, area, size, false), 0);
+		race_begin(&race);
+		ret = protect(self->uffd, area, size, true);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		race.failed += count_bits(pagemap, area, size) != size / psize();
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, not write-protected in %lu", race.rounds,
+	       race.overlaps, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("UFFDIO_WRITEPROTECT has not write-protected in %lu rounds", race.failed);
+	}
+	close(pagemap);
+	munmap(area, size);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
+/* A thread that only reads, with PAGEMAP_SCAN: it holds the lock of a hugetlb VMA. */
+struct scanner {
+	int pagemap;
+	struct pm_scan_arg arg;
+	struct page_region region;
+};
+
+static void scan_written(void *data)
+{
+	struct scanner *scanner = data;
+
+	for (int i = 0; i < 50; i++)
+		ioctl(scanner->pagemap, PAGEMAP_SCAN, &scanner->arg);
+}
+
+/*
+ * Asynchronous tracking of hugetlb: pages are removed that are in the page cache, and that
+ * the tracked mapping has as markers only, while the mapping is scanned.  The removal is a
+ * write to each.
+ */
+TEST_F_TIMEOUT(race, scan_remove, RACE_TIMEOUT)
+{
+	struct scanner scanner = {
+		.pagemap = open("/proc/self/pagemap", O_RDONLY),
+		.arg = {
+			.size = sizeof(scanner.arg),
+			.start = (unsigned long)self->area,
+			.end = (unsigned long)self->area + self->size,
+			.vec = (unsigned long)&scanner.region,
+			.vec_len = 1,
+			.category_mask = PAGE_IS_WRITTEN,
+			.return_mask = PAGE_IS_WRITTEN,
+		},
+	};
+	struct removal removal = { .memfd = self->memfd, .size = self->size };
+	struct race race = { .thread_fn = scan_written, .data = &scanner };
+	int async = uffd_open_api(ASYNC_FEATURES);
+
+	ASSERT_GE(scanner.pagemap, 0);
+	if (async < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+	ASSERT_EQ(uffd_register(async, self->area, self->size, false, true, false), 0);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		for (unsigned long i = 0; i < self->size; i += self->page_size)
+			self->area[i] = 1;
+		ASSERT_EQ(protect(async, self->area, self->size, true), 0);
+		ASSERT_EQ(madvise(self->area, self->size, MADV_DONTNEED), 0);
+		race_begin(&race);
+		remove_pages(&removal);
+		race_end(&race);
+		race.failed += count_bits(scanner.pagemap, self->area, self->size) != 0;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, not reported as written in %lu", race.rounds,
+	       race.overlaps, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("new contents, not reported as written, in %lu rounds", race.failed);
+	}
+	close(scanner.pagemap);
 	close(async);
 	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
@@ -1163,6 +1464,259 @@ TEST_F(async, unpopulated)
 	arg.max_pages = 0;
 	ASSERT_GE(ioctl(self->pagemap, PAGEMAP_SCAN, &arg), 0);
 	EXPECT_EQ(written(self, 0), 0);
+}
+
+/*
+ * PAGEMAP_SCAN with PM_SCAN_WP_MATCHING, as a dumper calls it: each call goes on from the
+ * walk_end of the one before.  For every range and every limit the calls get to the end, and
+ * no write is lost: each written page is reported, and a page that is not reported is
+ * still PAGE_IS_WRITTEN afterwards.
+ */
+#define SCAN_UNITS 4UL
+
+FIXTURE(scan)
+{
+	/* bytes of a huge page or of a page table, of all, and small pages in all */
+	unsigned long unit, size, nr_pages;
+	int memfd, uffd, pagemap;
+	char *area;
+	/* of each small page: how often it was reported, and its pagemap entry afterwards */
+	unsigned int *reported;
+	uint64_t *entries;
+};
+
+FIXTURE_VARIANT(scan)
+{
+	bool hugetlb, large, hole;
+};
+
+FIXTURE_VARIANT_ADD(scan, ptes) { };
+FIXTURE_VARIANT_ADD(scan, ptes_hole) { .hole = true };
+FIXTURE_VARIANT_ADD(scan, thp) { .large = true };
+FIXTURE_VARIANT_ADD(scan, hugetlb) { .hugetlb = true };
+FIXTURE_VARIANT_ADD(scan, hugetlb_hole) { .hugetlb = true, .hole = true };
+
+FIXTURE_SETUP(scan)
+{
+	self->memfd = -1;
+	self->uffd = -1;
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->unit = variant->hugetlb ? default_huge_page_size() : read_pmd_pagesize();
+	if (!self->unit || self->unit > 32 * MB)
+		SKIP(return, "no huge pages of at most 32 MB");
+	if (variant->hugetlb && !pool_grow(self->unit, SCAN_UNITS))
+		SKIP(return, "no %lu hugetlb pages", SCAN_UNITS);
+	self->size = SCAN_UNITS * self->unit;
+	self->nr_pages = self->size / psize();
+	self->reported = calloc(self->nr_pages, sizeof(*self->reported));
+	self->entries = calloc(self->nr_pages, sizeof(*self->entries));
+	ASSERT_NE(self->reported, NULL);
+	ASSERT_NE(self->entries, NULL);
+	if (!variant->large) {
+		self->memfd = memfd(variant->hugetlb ? self->unit : 0);
+		ASSERT_GE(self->memfd, 0);
+		ASSERT_EQ(ftruncate(self->memfd, self->size), 0);
+	}
+	self->uffd = uffd_open_api(ASYNC_FEATURES | UFFD_FEATURE_WP_UNPOPULATED);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+}
+
+FIXTURE_TEARDOWN(scan)
+{
+	if (self->uffd >= 0)
+		close(self->uffd);
+	if (self->area)
+		munmap(self->area, self->size);
+	if (self->memfd >= 0)
+		close(self->memfd);
+	free(self->reported);
+	free(self->entries);
+	hugetlb_restore_settings();
+}
+
+/* A new mapping, registered and not write-protected: all of it counts as written. */
+static void map_written(struct __test_metadata *_metadata, FIXTURE_DATA(scan) * self,
+			const FIXTURE_VARIANT(scan) * variant)
+{
+	if (self->area)
+		ASSERT_EQ(munmap(self->area, self->size), 0);
+	/* no mapping is so near that it shares a page table with this one */
+	self->area = reserve_aligned(1024 * MB);
+	ASSERT_NE(self->area, NULL);
+	ASSERT_TRUE(map_file_at(self->area, self->size, self->memfd,
+				variant->large ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED));
+	if (!variant->hole)
+		for (unsigned long i = 0; i < self->nr_pages; i++)
+			self->area[i * psize()] = 1;
+	if (variant->large && madvise_collapse_retry(self->area, self->size))
+		SKIP(exit(KSFT_SKIP), "MADV_COLLAPSE: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+}
+
+/* Scan @start to @end, at most @max_pages and @vec_len regions a call: do all calls advance? */
+static bool scan_range(FIXTURE_DATA(scan) * self, unsigned long start, unsigned long end,
+		       unsigned long flags, unsigned long max_pages, unsigned long vec_len)
+{
+	struct page_region *vec = calloc(vec_len, sizeof(*vec));
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.start = (unsigned long)self->area + start,
+		.end = (unsigned long)self->area + end,
+		.vec = (unsigned long)vec,
+		.vec_len = vec_len,
+		.max_pages = max_pages,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+
+	memset(self->reported, 0, self->nr_pages * sizeof(*self->reported));
+	while (vec && arg.start < arg.end) {
+		long nr = ioctl(self->pagemap, PAGEMAP_SCAN, &arg);
+
+		for (long i = 0; i < nr; i++)
+			for (unsigned long at = vec[i].start; at < vec[i].end; at += psize())
+				self->reported[(at - (unsigned long)self->area) / psize()]++;
+		if (nr < 0 || arg.walk_end <= arg.start || arg.walk_end > arg.end)
+			break;
+		arg.start = arg.walk_end;
+	}
+	free(vec);
+	return arg.start >= arg.end;
+}
+
+/*
+ * All pages were written: scan from @start to @end.  @exact: the scan can write-protect what
+ * it reports, and reports it once.
+ */
+static void expect_scanned(struct __test_metadata *_metadata, FIXTURE_DATA(scan) * self,
+			   unsigned long start, unsigned long end, unsigned long max_pages,
+			   bool exact)
+{
+	unsigned long missed = 0, lost = 0, again = 0;
+
+	EXPECT_TRUE(scan_range(self, start, end, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+			       max_pages, 8)) {
+		TH_LOG("a call did not advance: max_pages %lu, range %#lx-%#lx", max_pages, start,
+		       end);
+	}
+	ASSERT_TRUE(read_entries(self->pagemap, self->area, self->size, self->entries));
+	for (unsigned long i = 0; i < self->nr_pages; i++) {
+		const bool in_range = i * psize() >= start && i * psize() < end;
+		const bool written = !(self->entries[i] & PM_UFFD_WP);
+
+		missed += in_range && !self->reported[i];
+		lost += !written && !self->reported[i];
+		again += in_range && (written || self->reported[i] > 1);
+	}
+	EXPECT_EQ(missed, 0) {
+		TH_LOG("passed over: %lu pages, max_pages %lu, range %#lx-%#lx", missed, max_pages,
+		       start, end);
+	}
+	EXPECT_EQ(lost, 0) {
+		TH_LOG("write lost: %lu pages, max_pages %lu, range %#lx-%#lx", lost, max_pages,
+		       start, end);
+	}
+	if (exact) {
+		EXPECT_EQ(again, 0) {
+			TH_LOG("reported and not write-protected: %lu pages, max_pages %lu", again,
+			       max_pages);
+		}
+	}
+}
+
+TEST_F(scan, max_pages)
+{
+	const unsigned long unit = self->unit / psize();
+	const unsigned long limits[] = { 0, unit, unit + unit / 3, 2 * unit + 1, unit - 1,
+					 unit / 2, 1 };
+
+	for (unsigned long i = 0; i < ARRAY_SIZE(limits); i++) {
+		map_written(_metadata, self, variant);
+		expect_scanned(_metadata, self, 0, self->size, limits[i],
+			       !variant->hugetlb || !limits[i] || limits[i] >= unit);
+	}
+}
+
+/* The range begins and ends within a huge page or page table. */
+TEST_F(scan, unaligned)
+{
+	const unsigned long offsets[] = { psize(), self->unit / 2, self->unit - psize() };
+	const unsigned long limits[] = { 0, self->unit / psize() };
+
+	for (unsigned long i = 0; i < ARRAY_SIZE(offsets); i++) {
+		for (unsigned long j = 0; j < ARRAY_SIZE(limits); j++) {
+			map_written(_metadata, self, variant);
+			expect_scanned(_metadata, self, offsets[i], self->size - offsets[i],
+				       limits[j], !variant->hugetlb);
+		}
+	}
+	/* within one huge page */
+	map_written(_metadata, self, variant);
+	expect_scanned(_metadata, self, psize(), 2 * psize(), 0, !variant->hugetlb);
+}
+
+/* Every other page is written: more regions than the kernel collects at a time. */
+TEST_F(scan, regions)
+{
+	const unsigned long lens[] = { 1, 3, self->nr_pages };
+	unsigned long wrong;
+
+	if (variant->hugetlb || variant->large || variant->hole)
+		SKIP(return, "for small pages");
+	map_written(_metadata, self, variant);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+	for (unsigned long i = 0; i < self->nr_pages; i += 2)
+		self->area[i * psize()] = 2;
+	for (unsigned long i = 0; i < ARRAY_SIZE(lens); i++) {
+		EXPECT_TRUE(scan_range(self, 0, self->size, 0, 0, lens[i]));
+		wrong = 0;
+		for (unsigned long j = 0; j < self->nr_pages; j++)
+			wrong += self->reported[j] != !(j % 2);
+		EXPECT_EQ(wrong, 0) {
+			TH_LOG("not reported once: %lu pages, vec_len %lu", wrong, lens[i]);
+		}
+	}
+}
+
+/* Without output, too, only pages that match the masks are write-protected. */
+TEST_F(scan, mask)
+{
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+	};
+	const struct {
+		unsigned long mask, inverted, anyof;
+		bool matches;
+	} masks[] = {
+		{ .mask = PAGE_IS_SWAPPED },
+		{ .anyof = PAGE_IS_SWAPPED },
+		{ .mask = PAGE_IS_WRITTEN | PAGE_IS_PFNZERO },
+		{ .mask = PAGE_IS_WRITTEN, .inverted = PAGE_IS_WRITTEN },
+		{ .mask = PAGE_IS_WRITTEN, .matches = true },
+		{ .matches = true },
+	};
+
+	for (unsigned long i = 0; i < ARRAY_SIZE(masks); i++) {
+		unsigned long protected;
+
+		map_written(_metadata, self, variant);
+		arg.start = (unsigned long)self->area;
+		arg.end = arg.start + self->size;
+		arg.category_mask = masks[i].mask;
+		arg.category_inverted = masks[i].inverted;
+		arg.category_anyof_mask = masks[i].anyof;
+		ASSERT_EQ(ioctl(self->pagemap, PAGEMAP_SCAN, &arg), 0);
+		EXPECT_EQ(arg.walk_end, arg.end);
+		protected = count_bits(self->pagemap, self->area, self->size);
+		EXPECT_EQ(protected, masks[i].matches ? self->nr_pages : 0) {
+			TH_LOG("masks %lu: %lu of %lu pages are write-protected", i, protected,
+			       self->nr_pages);
+		}
+	}
 }
 
 /* How far own_entry(), or a round of migration, has come: values of stage below. */
@@ -1564,6 +2118,278 @@ TEST_F_TIMEOUT(guard, punch_hole, RACE_TIMEOUT)
 	self->fd = memfd(0);
 	ASSERT_GE(self->fd, 0);
 	guard_race(_metadata, self->fd, -1);
+}
+
+/* UFFDIO_MOVE: what arrives is new to the destination, and not write-protected. */
+FIXTURE(move)
+{
+	unsigned long size;
+	int uffd, pagemap;
+	char *src, *dst;
+};
+
+FIXTURE_VARIANT(move)
+{
+	bool async;
+};
+
+FIXTURE_VARIANT_ADD(move, sync) { };
+FIXTURE_VARIANT_ADD(move, async) { .async = true };
+
+static char *map_anon(unsigned long size)
+{
+	char *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return addr == MAP_FAILED || madvise(addr, size, MADV_NOHUGEPAGE) ? NULL : addr;
+}
+
+FIXTURE_SETUP(move)
+{
+	self->size = 4 * psize();
+	ASSERT_EQ(catch_faults(), 0);
+	/* MADV_PAGEOUT leaves pages alone that are in the LRU batch of another CPU */
+	pin_to_first();
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->src = map_anon(self->size);
+	self->dst = map_anon(self->size);
+	ASSERT_NE(self->src, NULL);
+	ASSERT_NE(self->dst, NULL);
+	self->uffd = uffd_open_api((variant->async ? ASYNC_FEATURES : FEATURES) |
+				   UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_MOVE);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with UFFDIO_MOVE: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, self->src, self->size, false, true, false), 0);
+	ASSERT_EQ(uffd_register(self->uffd, self->dst, self->size, true, true, false), 0);
+	memset(self->src, 0x5a, self->size);
+	ASSERT_EQ(protect(self->uffd, self->src, self->size, true), 0);
+}
+
+FIXTURE_TEARDOWN(move)
+{
+	if (self->uffd >= 0)
+		close(self->uffd);
+	munmap(self->src, self->size);
+	munmap(self->dst, self->size);
+	close(self->pagemap);
+}
+
+static void move_protected(struct __test_metadata *_metadata, FIXTURE_DATA(move) * self)
+{
+	struct uffdio_move arg = {
+		.dst = (unsigned long)self->dst,
+		.src = (unsigned long)self->src,
+		.len = self->size,
+	};
+	unsigned long stale, notified = 0;
+
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_MOVE, &arg), 0);
+	stale = count_bits(self->pagemap, self->dst, self->size);
+	EXPECT_EQ(stale, 0) {
+		TH_LOG("stale: %lu pages have the uffd-wp bit of the source", stale);
+	}
+	for (unsigned long i = 0; i < self->size; i += psize())
+		notified += write_signal(self->dst + i) != 0;
+	EXPECT_EQ(notified, 0) {
+		TH_LOG("stale: %lu writes notified", notified);
+	}
+}
+
+TEST_F(move, present)
+{
+	move_protected(_metadata, self);
+}
+
+TEST_F(move, swapped)
+{
+	ASSERT_EQ(madvise(self->src, self->size, MADV_PAGEOUT), 0);
+	for (unsigned long i = 0; i < self->size; i += psize())
+		if (!pagemap_is_swapped(self->pagemap, self->src + i))
+			SKIP(return, "not all was paged out; is there swap?");
+	move_protected(_metadata, self);
+}
+
+/*
+ * A userfaultfd is closed without the fork event being read: the child is not registered, and
+ * its entries have no uffd bit, which would hide its writes from its own userfaultfd.
+ */
+struct fork_child {
+	int uffd;
+	/* of the child: bits that it has, and writes that its own userfaultfd does not see */
+	unsigned long stale, unseen;
+	bool event, done;
+};
+
+static void *close_on_event(void *data)
+{
+	struct fork_child *shared = data;
+	struct pollfd event = { .fd = shared->uffd, .events = POLLIN };
+
+	shared->event = poll(&event, 1, -1) == 1 && (event.revents & POLLIN);
+	close(shared->uffd);
+	return NULL;
+}
+
+static void check_child(struct fork_child *shared, char *area, unsigned long size)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY), uffd = uffd_open_api(ASYNC_FEATURES);
+
+	if (pagemap < 0 || uffd < 0)
+		_exit(1);
+	shared->stale = count_bits(pagemap, area, size);
+	memset(area, 1, size);
+	if (uffd_register(uffd, area, size, false, true, false))
+		_exit(1);
+	memset(area, 2, size);
+	shared->unseen = count_bits(pagemap, area, size);
+	shared->done = true;
+	_exit(0);
+}
+
+TEST(fork_event_unread)
+{
+	const unsigned long size = 4 * psize();
+	struct fork_child *shared = mmap(NULL, psize(), PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd(0), status;
+	pthread_t thread;
+	char *area;
+	pid_t pid;
+
+	ASSERT_NE(shared, MAP_FAILED);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, size), 0);
+	area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	shared->uffd = uffd_open_api(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
+				     UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	if (shared->uffd < 0)
+		SKIP(return, "fork events of userfaultfd: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(shared->uffd, area, size, false, true, false), 0);
+	memset(area, 0x5a, size);
+	ASSERT_EQ(protect(shared->uffd, area, size, true), 0);
+	/* what poll() wants */
+	ASSERT_EQ(fcntl(shared->uffd, F_SETFL, O_NONBLOCK), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, close_on_event, shared), 0);
+	/* a copy of the file table would keep the userfaultfd open */
+	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		check_child(shared, area, size);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(shared->event);
+	ASSERT_TRUE(shared->done);
+	EXPECT_EQ(shared->stale, 0) {
+		TH_LOG("stale: %lu pages of the child have the uffd-wp bit", shared->stale);
+	}
+	EXPECT_EQ(shared->unseen, 0) {
+		TH_LOG("%lu writes of the child are not reported", shared->unseen);
+	}
+}
+
+/* KSM merges pages that are write-protected: merging is no write, and a write is notified. */
+#define KSM "/sys/kernel/mm/ksm/"
+#define KSM_SCANS 10
+
+FIXTURE(ksm)
+{
+	unsigned long size, zero_pages, run;
+	int uffd, pagemap;
+	char *area;
+};
+
+FIXTURE_VARIANT(ksm)
+{
+	bool async, zero;
+};
+
+FIXTURE_VARIANT_ADD(ksm, sync) { };
+FIXTURE_VARIANT_ADD(ksm, async) { .async = true };
+FIXTURE_VARIANT_ADD(ksm, zero) { .zero = true };
+
+FIXTURE_SETUP(ksm)
+{
+	self->uffd = -1;
+	if (geteuid() || access(KSM "run", W_OK))
+		SKIP(return, "needs root and CONFIG_KSM");
+	ASSERT_EQ(catch_faults(), 0);
+	self->run = read_num(KSM "run");
+	self->zero_pages = read_num(KSM "use_zero_pages");
+	self->size = 16 * psize();
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(self->pagemap, 0);
+	self->area = map_anon(self->size);
+	ASSERT_NE(self->area, NULL);
+	self->uffd = uffd_open_api((variant->async ? ASYNC_FEATURES : FEATURES) |
+				   UFFD_FEATURE_WP_UNPOPULATED);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with write-protection: %s", strerror(errno));
+	ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+	memset(self->area, variant->zero ? 0 : 0x5a, self->size);
+	ASSERT_EQ(protect(self->uffd, self->area, self->size, true), 0);
+}
+
+FIXTURE_TEARDOWN(ksm)
+{
+	if (self->uffd >= 0)
+		close(self->uffd);
+	if (self->area) {
+		ksm_stop();
+		write_num(KSM "run", self->run);
+		write_num(KSM "use_zero_pages", self->zero_pages);
+		munmap(self->area, self->size);
+	}
+}
+
+/* Are all pages one? */
+static bool is_merged(FIXTURE_DATA(ksm) * self)
+{
+	const unsigned long pfn = pagemap_get_pfn(self->pagemap, self->area);
+
+	for (unsigned long i = 0; i < self->size; i += psize())
+		if (pagemap_get_pfn(self->pagemap, self->area + i) != pfn)
+			return false;
+	return true;
+}
+
+TEST_F(ksm, merge)
+{
+	const unsigned long nr = self->size / psize();
+	unsigned long wrong = 0;
+
+	write_num(KSM "use_zero_pages", variant->zero);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_MERGEABLE), 0);
+	for (int i = 0; i < KSM_SCANS && !is_merged(self); i++)
+		ASSERT_EQ(ksm_start(), 0);
+	write_num(KSM "run", 0);
+	if (!is_merged(self))
+		SKIP(return, "KSM has not merged the pages");
+	EXPECT_EQ(count_bits(self->pagemap, self->area, self->size), nr) {
+		TH_LOG("write-protection lost by merging");
+	}
+	for (unsigned long i = 0; i < self->size; i += psize())
+		wrong += write_signal(self->area + i) != (variant->async ? 0 : SIGBUS);
+	EXPECT_EQ(wrong, 0) {
+		TH_LOG("write-protection lost: %lu writes not notified", wrong);
+	}
+	EXPECT_EQ(count_bits(self->pagemap, self->area, self->size), variant->async ? 0 : nr);
+}
+
+/* The pages get their own copies again when merging is undone, which is no write either. */
+TEST_F(ksm, unmerge)
+{
+	write_num(KSM "use_zero_pages", variant->zero);
+	ASSERT_EQ(madvise(self->area, self->size, MADV_MERGEABLE), 0);
+	for (int i = 0; i < KSM_SCANS && !is_merged(self); i++)
+		ASSERT_EQ(ksm_start(), 0);
+	if (!is_merged(self))
+		SKIP(return, "KSM has not merged the pages");
+	ASSERT_EQ(madvise(self->area, self->size, MADV_UNMERGEABLE), 0);
+	ASSERT_FALSE(is_merged(self));
+	EXPECT_EQ(count_bits(self->pagemap, self->area, self->size), self->size / psize()) {
+		TH_LOG("write-protection lost by unmerging");
+	}
 }
 
 int main(int argc, char **argv)
