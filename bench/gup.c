@@ -2,7 +2,8 @@
 /*
  * What it costs to pin, and to get, 262,144 pages by GUP-fast in calls of 1, of 512 and of all: small
  * pages, THPs, hugetlb pages of 2 MiB and of 1 GiB, for which the guest needs one. A piece of memory is
- * mapped again and again until it is that many pages. The clock is gup_test's own, around the calls alone: a
+ * mapped again and again until it is that many pages. "unaligned" calls, of 512 pages, begin 100 pages after the
+ * first page: each of them meets two THPs. The clock is gup_test's own, around the calls alone: a
  * microsecond, which is a thousand instructions, is the smallest that it tells.
  */
 #define _GNU_SOURCE
@@ -23,27 +24,28 @@
 
 static int gup_test;
 
-static void bench(const char *kind, const char *call, unsigned long command, unsigned int nr)
+static void bench(const char *kind, const char *call, unsigned long command, unsigned int nr, unsigned long offset)
 {
+	const unsigned long size = offset ? SIZE - nr * sysconf(_SC_PAGESIZE) : SIZE;
 	long took[ROUNDS];
 	char name[64];
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
 		struct gup_test arg = {
-			.addr = (unsigned long)REGION,
-			.size = SIZE,
+			.addr = (unsigned long)REGION + offset,
+			.size = size,
 			.nr_pages_per_call = nr,
 			.gup_flags = 1, /* FOLL_WRITE */
 		};
 
 		if (ioctl(gup_test, command, &arg))
 			err(1, "%s of %s", call, kind);
-		if (arg.size != SIZE)
+		if (arg.size != size)
 			errx(1, "%s of %s: only %llu bytes", call, kind, arg.size);
 		took[i] = arg.get_delta_usec * 1000;
 	}
-	snprintf(name, sizeof(name), "%s_%s_%u", call, kind, nr);
+	snprintf(name, sizeof(name), "%s_%s%s_%u", call, kind, offset ? "_unaligned" : "", nr);
 	report(name, took, ROUNDS);
 }
 
@@ -67,9 +69,11 @@ static void bench_kind(const char *kind, unsigned int flags, unsigned long size,
 	for (i = 0; i < SIZE; i += page_size)
 		*(volatile char *)(REGION + i) = 1;
 	for (i = 0; i < sizeof(nrs) / sizeof(nrs[0]); i++) {
-		bench(kind, "pin", PIN_FAST_BENCHMARK, nrs[i]);
-		bench(kind, "get", GUP_FAST_BENCHMARK, nrs[i]);
+		bench(kind, "pin", PIN_FAST_BENCHMARK, nrs[i], 0);
+		bench(kind, "get", GUP_FAST_BENCHMARK, nrs[i], 0);
 	}
+	bench(kind, "pin", PIN_FAST_BENCHMARK, 512, 100 * page_size);
+	bench(kind, "get", GUP_FAST_BENCHMARK, 512, 100 * page_size);
 	munmap(REGION, SIZE);
 	close(fd);
 }

@@ -13,8 +13,9 @@
  * outlives the registration of userfaultfd, memory_failure() leaves its entries
  * in any VMA, and the flags of a VMA change without the page table lock.
  *
- * Whoever writes such an entry, or copies or moves entries from another page
- * table, sets the flag first, under the page table lock. The flag is never
+ * Code that writes such an entry, or copies or moves entries from another page
+ * table, sets the flag first, under the page table lock. unuse_pte() need not: it
+ * poisons pages of VMAs with an anon_vma, which are not retracted. The flag is never
  * cleared: it ends with the page table. So a holder of the page table lock that
  * finds the flag clear knows that there is no such entry. If page tables share
  * a ptdesc, the flag may be due to another of them.
@@ -36,10 +37,13 @@ static inline unsigned long *pte_table_flags(pmd_t *pmd)
  * @pmd: the pmd that points to the page table
  *
  * Context: The caller holds the page table's lock, and @pmd was checked under it.
- * Return: false if the page table has none, uffd-wp markers aside.
+ * Return: false if the page table has none, uffd-wp markers aside. Always true on m68k
+ * with Motorola's MMU, where pmd_page() is a dummy.
  */
 static inline bool pte_table_has_markers(pmd_t *pmd)
 {
+	if (IS_ENABLED(CONFIG_MMU_MOTOROLA))
+		return true;
 	return test_bit(PT_has_markers, pte_table_flags(pmd));
 }
 

@@ -4,7 +4,7 @@
  * fork() takes the page table of the child for a shared one, by a word that still has the place in a file of the
  * memory that the table was before.
  * Right: the child reads the contents of the parent.
- * Affected: kernels since 6.18, and older ones with a backport of 14967a9c7d24.  riscv64
+ * Affected: kernels since 6.17, and older ones with a backport of 14967a9c7d24.  riscv64
  * has it, too, and by reading x86_64 with pages of 1 GiB.
  * Fix: mm/hugetlb: ask only a PMD table whether it is shared.
  * Changes the pools of 64 kB and 1 GiB pages while it runs.

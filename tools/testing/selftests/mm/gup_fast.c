@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "../../../../mm/gup_test.h"
+#include "../../../include/io_uring/mini_liburing.h"
 #include "hugepage_settings.h"
 #include "race_util.h"
 
@@ -23,8 +24,11 @@
 #define TRACING		"/sys/kernel/tracing"
 #define INSTANCE	TRACING "/instances/gup_fast"
 #define EVENTS		INSTANCE "/events/preemptirq/"
-/* pages that one section with interrupts disabled may cover */
+/* each reference that is taken unless the refcount is zero */
+#define REF_EVENT	INSTANCE "/events/page_ref/page_ref_mod_unless/"
+/* leaves that one section with interrupts disabled may take: PTEs, or pmds and puds */
 #define SECTION		512
+#define SECTION_LARGE	32
 /* skip machines where a page table or a huge page maps more */
 #define MAX_HUGE_SIZE	(32UL << 20)
 
@@ -84,6 +88,8 @@ FIXTURE(range)
 	int gup_test, memfd;
 	/* trace_start() has mounted tracefs, and made the instance */
 	bool mounted, traced;
+	/* pages that a leaf maps, and leaves that a section may take */
+	unsigned long leaf, limit;
 	char *area;
 };
 
@@ -117,10 +123,16 @@ static bool map_range(FIXTURE_DATA(range) * self, bool large)
 	return true;
 }
 
+static void trace_off(void)
+{
+	try_write_file(EVENTS "enable", "0");
+	try_write_file(REF_EVENT "enable", "0");
+}
+
 static void trace_stop(FIXTURE_DATA(range) * self)
 {
 	if (self->traced) {
-		try_write_file(EVENTS "enable", "0");
+		trace_off();
 		rmdir(INSTANCE);
 	}
 	if (self->mounted)
@@ -129,8 +141,11 @@ static void trace_stop(FIXTURE_DATA(range) * self)
 	self->mounted = false;
 }
 
-/* Trace this process; trace_stop() undoes it, also when this fails. */
-static bool trace_start(FIXTURE_DATA(range) * self)
+/*
+ * Trace this process, with @refs also the references that it takes; trace_stop() undoes
+ * it, also when this fails.
+ */
+static bool trace_start(FIXTURE_DATA(range) * self, bool refs)
 {
 	char filter[64];
 
@@ -140,16 +155,19 @@ static bool trace_start(FIXTURE_DATA(range) * self)
 		self->mounted = true;
 	}
 	/* a test that was killed may have left it */
-	try_write_file(EVENTS "enable", "0");
+	trace_off();
 	rmdir(INSTANCE);
 	if (mkdir(INSTANCE, 0700))
 		return false;
 	self->traced = true;
 	/* Keep the oldest: unpinning may disable interrupts for each page. */
 	if (try_write_file(INSTANCE "/options/overwrite", "0") ||
-	    try_write_file(INSTANCE "/buffer_size_kb", "256"))
+	    try_write_file(INSTANCE "/buffer_size_kb", refs ? "2048" : "256"))
 		return false;
 	snprintf(filter, sizeof(filter), "common_pid == %d", getpid());
+	if (refs && (try_write_file(REF_EVENT "filter", filter) ||
+		     try_write_file(REF_EVENT "enable", "1")))
+		return false;
 	return !try_write_file(EVENTS "irq_disable/filter", filter) &&
 	       !try_write_file(EVENTS "irq_enable/filter", filter) &&
 	       !try_write_file(EVENTS "enable", "1");
@@ -169,6 +187,12 @@ FIXTURE_SETUP(range)
 	self->memfd = memfd_create("gup_fast", variant->memfd_flags);
 	ASSERT_GE(self->memfd, 0);
 	ASSERT_EQ(ftruncate(self->memfd, self->huge_size), 0);
+	self->leaf = 1;
+	self->limit = SECTION;
+	if (variant->memfd_flags || variant->large) {
+		self->leaf = self->huge_size / psize();
+		self->limit = SECTION_LARGE;
+	}
 }
 
 FIXTURE_TEARDOWN(range)
@@ -187,12 +211,15 @@ struct sections {
 	unsigned long nr;
 	/* microseconds */
 	double longest;
+	/* references taken: by all sections, and the most by one */
+	unsigned long refs, most_refs;
 };
 
 /* The test stays on one CPU, so the events are in order. */
 static bool trace_read(struct sections *sections)
 {
 	double began = 0, time = 0;
+	unsigned long refs = 0;
 	char line[512];
 	FILE *f = fopen(INSTANCE "/trace", "r");
 
@@ -203,6 +230,8 @@ static bool trace_read(struct sections *sections)
 		/* TASK-PID [CPU] FLAGS TIME: irq_enable: caller=SYMBOL+OFFSET parent=... */
 		char *event = strstr(line, ": irq_");
 
+		if (strstr(line, ": page_ref_mod_unless:"))
+			refs++;
 		if (!event)
 			continue;
 		for (char *p = event; p > line && p[-1] != ' '; p--)
@@ -210,63 +239,121 @@ static bool trace_read(struct sections *sections)
 		/* The caller of irq_disable may be a function of the tracer. */
 		if (!strncmp(event, ": irq_disable:", 14)) {
 			began = time;
+			refs = 0;
 		} else if (!strncmp(event, ": irq_enable: caller=gup_fast", 29)) {
 			sections->nr++;
 			if ((time - began) * 1e6 > sections->longest)
 				sections->longest = (time - began) * 1e6;
+			sections->refs += refs;
+			if (refs > sections->most_refs)
+				sections->most_refs = refs;
 		}
 	}
 	fclose(f);
 	return true;
 }
 
-/* A section with interrupts disabled covers at most SECTION pages, however many are pinned. */
+/* Map the area; false if @variant wants THPs and there are none, with errno. */
+static bool prepare_range(struct __test_metadata *_metadata, FIXTURE_DATA(range) * self,
+			  const FIXTURE_VARIANT(range) * variant, unsigned long nr)
+{
+	pin_to_first();
+	self->size = nr * psize();
+	self->area = reserve_aligned(self->size);
+	ASSERT_NE(self->area, NULL);
+	if (!map_range(self, variant->large)) {
+		ASSERT_TRUE(variant->large);
+		return false;
+	}
+	errno = ENOMEM;
+	/* the first and the last: each has a VMA of its own */
+	for (unsigned long i = 0; variant->large && i < 2; i++)
+		if (!check_huge_shmem(self->area + i * (self->size - self->huge_size),
+				      self->huge_size, 1, self->huge_size))
+			return false;
+	return true;
+}
+
+/* Pin @nr pages from @first in one call; false if they cannot be traced. */
+static bool trace_pins(struct __test_metadata *_metadata, FIXTURE_DATA(range) * self,
+		       unsigned int first, unsigned int nr, bool refs,
+		       struct sections *sections)
+{
+	struct gup_test arg = {
+		.addr = (unsigned long)self->area + first * psize(),
+		.size = nr * (unsigned long)psize(),
+		.nr_pages_per_call = nr,
+		.gup_flags = FOLL_WRITE,
+	};
+	unsigned long pinned = pinned_ever();
+	int ret;
+
+	if (!trace_start(self, refs))
+		return false;
+	ret = ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg);
+	trace_off();
+	ASSERT_TRUE(trace_read(sections));
+	trace_stop(self);
+	ASSERT_EQ(ret, 0);
+	EXPECT_EQ(pinned_ever() - pinned, nr) {
+		TH_LOG("pages pinned, of %u", nr);
+	}
+	TH_LOG("%u pages: %lu sections with interrupts disabled, the longest %.0f us", nr,
+	       sections->nr, sections->longest);
+	return true;
+}
+
+/* A section with interrupts disabled takes at most self->limit leaves, however many are pinned. */
 TEST_F_TIMEOUT(range, irqs_off, RACE_TIMEOUT)
 {
 	static const unsigned int nrs[] = { 512, 1024, 1536, 4096, 32768 };
 	struct sections sections;
 
-	pin_to_first();
-	self->size = nrs[ARRAY_SIZE(nrs) - 1] * (unsigned long)psize();
-	self->area = reserve_aligned(self->size);
-	ASSERT_NE(self->area, NULL);
-	if (!map_range(self, variant->large)) {
-		ASSERT_TRUE(variant->large);
+	if (!prepare_range(_metadata, self, variant, nrs[ARRAY_SIZE(nrs) - 1]))
 		SKIP(return, "no THP of shmem: %s", strerror(errno));
-	}
-	/* the first and the last: each has a VMA of its own */
-	for (unsigned long i = 0; variant->large && i < 2; i++)
-		if (!check_huge_shmem(self->area + i * (self->size - self->huge_size),
-				      self->huge_size, 1, self->huge_size))
-			SKIP(return, "no THP of shmem");
 	for (unsigned long i = 0; i < ARRAY_SIZE(nrs); i++) {
-		struct gup_test arg = {
-			.addr = (unsigned long)self->area,
-			.size = nrs[i] * (unsigned long)psize(),
-			.nr_pages_per_call = nrs[i],
-			.gup_flags = FOLL_WRITE,
-		};
-		unsigned long pinned = pinned_ever();
-		int ret;
-
-		if (!trace_start(self)) {
+		if (!trace_pins(_metadata, self, 0, nrs[i], false, &sections)) {
 			ASSERT_TRUE(__test_passed(_metadata));
 			SKIP(return, "no events preemptirq:irq_disable and irq_enable");
 		}
-		ret = ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg);
-		try_write_file(EVENTS "enable", "0");
-		ASSERT_TRUE(trace_read(&sections));
-		trace_stop(self);
-		ASSERT_EQ(ret, 0);
-		EXPECT_EQ(pinned_ever() - pinned, nrs[i]) {
-			TH_LOG("pages pinned, of %u", nrs[i]);
-		}
-		TH_LOG("%u pages: %lu sections with interrupts disabled, the longest %.0f us",
-		       nrs[i], sections.nr, sections.longest);
 		/* none: the slow path pinned the pages, or trace_read() misreads the trace */
 		EXPECT_GT(sections.nr, 0);
-		EXPECT_GE(sections.nr * SECTION, nrs[i]) {
-			TH_LOG("interrupts disabled for more than %u pages", SECTION);
+		EXPECT_GE(sections.nr * self->limit * self->leaf, nrs[i]) {
+			TH_LOG("interrupts disabled for more than %lu leaves", self->limit);
+		}
+	}
+}
+
+/*
+ * The same, for the longest section: it takes at most self->limit references.  A leaf of
+ * whatever size takes one, even if the range does not begin with it.
+ */
+TEST_F_TIMEOUT(range, refs, RACE_TIMEOUT)
+{
+	const unsigned long section = self->limit * self->leaf;
+	const struct {
+		unsigned long first, nr;
+	} ranges[] = { { 0, SECTION }, { 0, 2 * SECTION }, { 1, 4 * section - 1 } };
+	struct sections sections;
+
+	if (!prepare_range(_metadata, self, variant, 4 * section))
+		SKIP(return, "no THP of shmem: %s", strerror(errno));
+	if (access(TRACING "/events", F_OK) == 0 && access(TRACING "/events/page_ref", F_OK))
+		SKIP(return, "no events page_ref:*");
+	for (unsigned long i = 0; i < ARRAY_SIZE(ranges); i++) {
+		unsigned long first = ranges[i].first, nr = ranges[i].nr;
+
+		if (!trace_pins(_metadata, self, first, nr, true, &sections)) {
+			ASSERT_TRUE(__test_passed(_metadata));
+			SKIP(return, "no events preemptirq:irq_* and page_ref:page_ref_mod_unless");
+		}
+		TH_LOG("%lu references, at most %lu in a section", sections.refs,
+		       sections.most_refs);
+		EXPECT_LE(sections.most_refs, self->limit) {
+			TH_LOG("interrupts disabled for more than %lu leaves", self->limit);
+		}
+		EXPECT_EQ(sections.refs, (first + nr - 1) / self->leaf - first / self->leaf + 1) {
+			TH_LOG("a leaf takes more than one reference");
 		}
 	}
 }
@@ -447,6 +534,175 @@ TEST_F(content, read_only)
 	}
 }
 
+/* FOLL_GET: GUP gets all pages, and puts its references when one of them is read-only. */
+TEST_F(content, get)
+{
+	const unsigned long pages = self->size / psize();
+	char *last = self->area + (pages - 1) * psize();
+	struct gup_test arg;
+
+	for (int writable = 1; writable >= 0; writable--) {
+		if (!writable) {
+			ASSERT_EQ(mprotect(last, psize(), PROT_READ), 0);
+		}
+		for (unsigned long first = 0; first < SECTION; first += SECTION / 2 - 1) {
+			arg = (struct gup_test) {
+				.addr = (unsigned long)self->area + first * psize(),
+				.size = self->size - first * psize(),
+				.nr_pages_per_call = pages - first,
+				.gup_flags = FOLL_WRITE,
+			};
+			ASSERT_EQ(ioctl(self->gup_test, GUP_FAST_BENCHMARK, &arg), 0);
+			EXPECT_EQ(arg.size, self->size - first * psize());
+		}
+	}
+	ASSERT_EQ(mprotect(last, psize(), PROT_READ | PROT_WRITE), 0);
+	/* A page with more references than its mappings cannot be collapsed. */
+	for (unsigned long i = 0; i < self->size; i += 2 * self->pmd_size) {
+		ASSERT_EQ(madvise(self->area + i, self->pmd_size, MADV_HUGEPAGE), 0);
+		EXPECT_EQ(madvise_collapse_retry(self->area + i, self->pmd_size), 0) {
+			TH_LOG("references are left");
+		}
+	}
+}
+
+/* Write @len bytes at @addr, in the registered buffer, to @fd; bytes written or -errno. */
+static int write_fixed(struct io_uring *ring, int fd, const char *addr, unsigned int len)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (!sqe)
+		return -EBUSY;
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = IORING_OP_WRITE_FIXED;
+	sqe->fd = fd;
+	sqe->addr = (unsigned long)addr;
+	sqe->len = len;
+	ret = io_uring_submit(ring);
+	if (ret < 0)
+		return ret;
+	ret = io_uring_wait_cqe(ring, &cqe);
+	if (ret < 0)
+		return ret;
+	ret = cqe->res;
+	io_uring_cqe_seen(ring);
+	return ret;
+}
+
+static int unregister_buffers(struct io_uring *ring)
+{
+	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+}
+
+/*
+ * io_uring registers a buffer of many sections, which neither begins nor ends with a page,
+ * and reads the right pages.  A buffer with a hole is refused, and none of its pages stays
+ * pinned.
+ */
+TEST_F(content, registered)
+{
+	struct iovec iov = { self->area + 8, self->size - 16 };
+	const unsigned long pages = self->size / psize();
+	const unsigned long holes[] = { pages - 1, SECTION, SECTION - 1, 0 };
+	const unsigned long before = pinned_now();
+	struct io_uring ring;
+	int memfd, ret;
+
+	if (io_uring_queue_init(1, &ring, 0))
+		SKIP(return, "io_uring: %s", strerror(errno));
+	memfd = memfd_create("gup_fast", 0);
+	ASSERT_GE(memfd, 0);
+	ASSERT_EQ(io_uring_register_buffers(&ring, &iov, 1), 0);
+	EXPECT_GT(pinned_now(), before);
+	EXPECT_EQ(write_fixed(&ring, memfd, iov.iov_base, iov.iov_len), iov.iov_len);
+	EXPECT_EQ(pread(memfd, self->copy, iov.iov_len, 0), iov.iov_len);
+	EXPECT_EQ(memcmp(self->copy, iov.iov_base, iov.iov_len), 0) {
+		TH_LOG("io_uring reads other pages");
+	}
+	ASSERT_EQ(unregister_buffers(&ring), 0);
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
+	}
+	for (unsigned long i = 0; i < ARRAY_SIZE(holes); i++) {
+		ASSERT_EQ(munmap(self->area + holes[i] * psize(), psize()), 0);
+		ret = io_uring_register_buffers(&ring, &iov, 1);
+		EXPECT_EQ(ret < 0 ? errno : 0, EFAULT) {
+			TH_LOG("a buffer with a hole at %lu was registered", holes[i]);
+		}
+		EXPECT_EQ(pinned_now(), before) {
+			TH_LOG("pages stay pinned");
+		}
+	}
+	io_uring_queue_exit(&ring);
+	close(memfd);
+}
+
+/* One hugetlb page of a pud: ranges inside it, and from one mapping of it to the next. */
+FIXTURE(gigantic)
+{
+	FIXTURE_DATA(content) content;
+	char *maps;
+	int memfd;
+};
+
+FIXTURE_SETUP(gigantic)
+{
+	const unsigned long size = 1UL << 30;
+
+	self->memfd = -1;
+	self->content.gup_test = open_gup_test();
+	if (self->content.gup_test < 0)
+		SKIP(return, "gup_test: %s", strerror(errno));
+	self->content.pmd_size = read_pmd_pagesize();
+	if (!self->content.pmd_size || self->content.pmd_size > MAX_HUGE_SIZE / 4)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 22);
+	self->memfd = memfd_create("gup_fast", MFD_HUGETLB | MFD_HUGE_1GB);
+	if (self->memfd < 0 || ftruncate(self->memfd, size))
+		SKIP(return, "no hugetlb pages of 1 GB: %s", strerror(errno));
+	self->maps = reserve_aligned(2 * size);
+	ASSERT_NE(self->maps, NULL);
+	for (int i = 0; i < 2; i++)
+		if (!map_file_at(self->maps + i * size, size, self->memfd, MAP_SHARED))
+			SKIP(return, "no hugetlb page of 1 GB: %s", strerror(errno));
+	/* the end of the first mapping and the beginning of the second */
+	self->content.size = 4 * self->content.pmd_size;
+	self->content.area = self->maps + size - self->content.size / 2;
+	self->content.tags = calloc(self->content.size / psize(), sizeof(unsigned long));
+	ASSERT_NE(self->content.tags, NULL);
+	self->content.copy = mmap(NULL, self->content.size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(self->content.copy, MAP_FAILED);
+	for (unsigned long i = 0; i < self->content.size / psize(); i++) {
+		self->content.tags[i] = i + 1;
+		*(unsigned long *)(self->content.area + i * psize()) = i + 1;
+	}
+}
+
+FIXTURE_TEARDOWN(gigantic)
+{
+	if (self->maps)
+		munmap(self->maps, 2UL << 30);
+	if (self->content.copy)
+		munmap(self->content.copy, self->content.size);
+	free(self->content.tags);
+	if (self->memfd >= 0)
+		close(self->memfd);
+	if (self->content.gup_test >= 0)
+		close(self->content.gup_test);
+}
+
+TEST_F_TIMEOUT(gigantic, populated, RACE_TIMEOUT)
+{
+	const unsigned long before = pinned_now();
+
+	check_ranges(_metadata, &self->content);
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
+	}
+}
+
 /* File systems cannot track writes through a long-term pin: such a pin is refused. */
 FIXTURE(longterm)
 {
@@ -508,11 +764,16 @@ FIXTURE_TEARDOWN(longterm)
 static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(longterm) * self,
 			   unsigned long nr)
 {
+	const unsigned long before = pinned_now();
+
 	EXPECT_EQ(pin(self->gup_test, self->area, nr, PIN_FAST), -1) {
 		TH_LOG("pages of a file pinned for writing, for a long time");
 		unpin(self->gup_test);
 	}
 	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
+	}
 }
 
 TEST_F(longterm, small)
@@ -545,7 +806,7 @@ TEST_F(longterm, large)
 
 /*
  * Memory that is pinned while something is done to it: a THP, or small pages on both
- * sides of where one page table ends, and one section with interrupts disabled.
+ * sides of where one page table ends.
  */
 FIXTURE(race)
 {
@@ -668,8 +929,8 @@ static void report_race(struct __test_metadata *_metadata, struct race *race, co
  * makes them clean before.
  */
 static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
-		      const FIXTURE_VARIANT(race) * variant, void (*thread_fn)(void *data),
-		      bool keeps, bool lazyfree, const char *failure)
+		      bool large, void (*thread_fn)(void *data), bool keeps, bool lazyfree,
+		      const char *failure)
 {
 	struct race race = { .thread_fn = thread_fn, .data = self };
 	char *pinned = self->area + self->offset;
@@ -685,7 +946,7 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 		madvise(self->refill, self->size, MADV_DONTNEED);
 		write_tags(pinned, ++tag);
 		/* without memory for a THP there is no round */
-		if (variant->large && !is_huge(self->pagemap, self->area))
+		if (large && !is_huge(self->pagemap, self->area))
 			continue;
 		if (lazyfree)
 			madvise(self->area, self->size, MADV_FREE);
@@ -714,7 +975,8 @@ static void fork_child(void *data)
 /* A pinned page stays the parent's: fork() copies it for the child. */
 TEST_F_TIMEOUT(race, fork, RACE_TIMEOUT)
 {
-	race_pins(_metadata, self, variant, fork_child, true, false, "pins lost to a fork()");
+	race_pins(_metadata, self, variant->large, fork_child, true, false,
+		  "pins lost to a fork()");
 }
 
 /* Free pages, and use them for something else on the same CPU. */
@@ -729,7 +991,8 @@ static void free_and_refill(void *data)
 /* A page that was freed and has a new owner must not be pinned. */
 TEST_F_TIMEOUT(race, free, RACE_TIMEOUT)
 {
-	race_pins(_metadata, self, variant, free_and_refill, false, false, "freed pages pinned");
+	race_pins(_metadata, self, variant->large, free_and_refill, false, false,
+		  "freed pages pinned");
 }
 
 /* Move the page table or the pmd, and map other pages by it at its new address. */
@@ -748,7 +1011,7 @@ static void move_and_refill(void *data)
 /* Pages that were mapped at the new address only must not be pinned. */
 TEST_F_TIMEOUT(race, move, RACE_TIMEOUT)
 {
-	race_pins(_metadata, self, variant, move_and_refill, false, false,
+	race_pins(_metadata, self, variant->large, move_and_refill, false, false,
 		  "pages of another address pinned");
 }
 
@@ -762,7 +1025,79 @@ static void page_out(void *data)
 /* A page is either pinned or reclaimed.  Lazily freed pages need no swap. */
 TEST_F_TIMEOUT(race, reclaim, RACE_TIMEOUT)
 {
-	race_pins(_metadata, self, variant, page_out, true, true, "reclaimed pages pinned");
+	race_pins(_metadata, self, variant->large, page_out, true, true,
+		  "reclaimed pages pinned");
+}
+
+/*
+ * A page table that mremap() moves as a whole: one that a pmd refers to, or one of pmds,
+ * that a pud refers to.
+ */
+FIXTURE(table)
+{
+	FIXTURE_DATA(race) race;
+};
+
+FIXTURE_VARIANT(table)
+{
+	bool pud;
+};
+
+FIXTURE_VARIANT_ADD(table, pmd) { };
+FIXTURE_VARIANT_ADD(table, pud) { .pud = true };
+
+FIXTURE_SETUP(table)
+{
+	FIXTURE_DATA(race) * race = &self->race;
+
+	race->gup_test = open_gup_test();
+	if (race->gup_test < 0)
+		SKIP(return, "gup_test: %s", strerror(errno));
+	race->size = read_pmd_pagesize();
+	/* a page table of pmds has as many entries as one of PTEs */
+	if (variant->pud)
+		race->size *= race->size / psize();
+	if (!race->size || race->size > 1UL << 30)
+		SKIP(return, "a page table maps more than 1 GB");
+	race->area = map_anon(race->size, false);
+	race->refill = map_anon(race->size, false);
+	race->moved = map_anon(race->size, false);
+	race->copy = map_anon(NR_RACE * psize(), false);
+	ASSERT_NE(race->area, NULL);
+	ASSERT_NE(race->refill, NULL);
+	ASSERT_NE(race->moved, NULL);
+	ASSERT_NE(race->copy, NULL);
+}
+
+FIXTURE_TEARDOWN(table)
+{
+	if (self->race.gup_test >= 0)
+		close(self->race.gup_test);
+}
+
+/* Pages that were mapped at the new address only must not be pinned. */
+TEST_F_TIMEOUT(table, move, RACE_TIMEOUT)
+{
+	race_pins(_metadata, &self->race, false, move_and_refill, false, false,
+		  "pages of another address pinned");
+}
+
+/* As move_and_refill(), and move the page table back, without those other pages. */
+static void move_and_return(void *data)
+{
+	FIXTURE_DATA(race) * self = data;
+
+	move_and_refill(self);
+	madvise(self->moved, NR_RACE * psize(), MADV_DONTNEED);
+	if (mremap(self->moved, self->size, self->size,
+		   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, self->area) != self->area)
+		ksft_exit_fail_perror("mremap");
+}
+
+TEST_F_TIMEOUT(table, move_back, RACE_TIMEOUT)
+{
+	race_pins(_metadata, &self->race, false, move_and_return, false, false,
+		  "pages of another address pinned");
 }
 
 static void unmap_page(void *data)
@@ -795,6 +1130,7 @@ FIXTURE_TEARDOWN(secret)
 TEST_F_TIMEOUT(secret, unmap, RACE_TIMEOUT)
 {
 	struct race race = { .thread_fn = unmap_page, .data = self->area };
+	const unsigned long before = pinned_now();
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
@@ -817,6 +1153,9 @@ TEST_F_TIMEOUT(secret, unmap, RACE_TIMEOUT)
 			unpin(self->gup_test);
 		}
 		race_end(&race);
+	}
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
 	}
 	report_race(_metadata, &race, "secret pages pinned");
 }

@@ -275,35 +275,6 @@ TEST_F(shmem, poison_retract)
 }
 
 /*
- * A collapse maps no page of the page cache that is not mapped, if userfaultfd resolves
- * minor faults there.
- */
-TEST_F(shmem, collapse_minor)
-{
-	char *page = self->shared + 100 * self->page_size;
-
-	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM);
-	if (self->uffd < 0)
-		SKIP(return, "userfaultfd with MINOR_SHMEM: %s", strerror(errno));
-	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, false, true), 0);
-	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
-	madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
-	ASSERT_FALSE(pagemap_is_populated(self->pagemap, page)) {
-		TH_LOG("mapped without a minor fault");
-	}
-	/* with an empty page table, too */
-	ASSERT_EQ(madvise(self->shared, self->page_size, MADV_GUARD_INSTALL), 0);
-	ASSERT_EQ(madvise(self->shared, self->page_size, MADV_GUARD_REMOVE), 0);
-	madvise(self->shared, self->pmd_size, MADV_COLLAPSE);
-	ASSERT_FALSE(pagemap_is_populated(self->pagemap, page)) {
-		TH_LOG("mapped without a minor fault");
-	}
-	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
-	ASSERT_EQ(madvise_collapse_retry(self->shared, self->pmd_size), 0);
-	ASSERT_TRUE(check_huge_shmem(self->shared, self->pmd_size, 1, self->pmd_size));
-}
-
-/*
  * The signal that reading @addr raises in a descendant of this process, @generations
  * from here; -1 if there is no descendant.
  */

@@ -1401,6 +1401,37 @@ TEST_F(async, pageout_dontneed_private)
 	EXPECT_EQ(written(self, 1), 0);
 }
 
+/* A page whose contents are lost to poison has new contents, whatever becomes of the entry. */
+TEST_F(async, hwpoison)
+{
+	unsigned long pfn;
+
+	if (variant->hugetlb)
+		SKIP(return, "see wp.*.hwpoison_replaced");
+	if (geteuid())
+		SKIP(return, "MADV_HWPOISON is for root");
+	ASSERT_EQ(written(self, 0), 0);
+	pfn = pagemap_get_pfn(self->pagemap, self->area);
+	if (!madvise_hwpoison(self->area, self->page_size))
+		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
+	EXPECT_EQ(read_signal(self->area), SIGBUS);
+	EXPECT_EQ(written(self, 0), 1) {
+		TH_LOG("lost contents, not reported as written");
+	}
+	ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			    self->page_size), 0);
+	EXPECT_EQ(written(self, 0), 1) {
+		TH_LOG("a hole, not reported as written");
+	}
+	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
+	EXPECT_EQ(written(self, 0), 1) {
+		TH_LOG("new contents, not reported as written");
+	}
+	EXPECT_EQ(written(self, 1), 0);
+	if (unpoison_memory(pfn))
+		TH_LOG("page %lx stays poisoned", pfn);
+}
+
 /* A page that was removed from the file has new contents. */
 static void removed_written(struct __test_metadata *_metadata, FIXTURE_DATA(async) * self,
 			    bool truncate)
