@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the benchmarks share. In a guest under -icount the clock counts instructions: one nanosecond
+ * Shared by the benchmarks. In a guest under -icount the clock counts instructions: one nanosecond
  * is one. Each figure is the lower quartile of some calls; "bench NAME VALUE UNIT" lines are the result.
  */
 #ifndef BENCH_H

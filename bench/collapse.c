@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to collapse a large folio of a memfd: MADV_COLLAPSE where it is mapped by PTEs, and
- * the retraction of the page tables of 1 and of 16 more mappings when small folios are collapsed.
- * And page faults, which lock page tables: of a page that is not there, and of a write to the zero
+ * Cost to collapse a large folio of a memfd: MADV_COLLAPSE where PTEs map the folio, and the
+ * retraction of the page tables of 1 and of 16 more mappings when small folios are collapsed.
+ * Also page faults, which lock page tables: of a page that is not there, and of a write to the zero
  * page.
  */
 #define _GNU_SOURCE
@@ -69,7 +69,7 @@ static void bench_retract(const char *name, int maps)
 	for (i = 0; i < ROUNDS; i++) {
 		long before;
 
-		/* What is mapped by a huge pmd is unmapped, and the folio split. */
+		/* Unmap the memory that a huge pmd maps, and split the folio. */
 		if (fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_size))
 			err(1, "fallocate");
 		for (j = 0; j < maps; j++)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to pin, and to get, 262,144 pages by GUP-fast in calls of 1, of 512 and of all: small
+ * Cost to pin, and to get, 262,144 pages by GUP-fast in calls of 1, of 512 and of all: small
  * pages, THPs, hugetlb pages of 2 MiB and of 1 GiB, for which the guest needs one. A piece of memory is
  * mapped again and again until it is that many pages. "unaligned" calls, of 512 pages, begin 100 pages after the
  * first page: each of them meets two THPs. The clock is gup_test's own, around the calls alone: a

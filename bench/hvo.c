@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to grow the pool by 512 hugetlb folios of 2 MiB, and to shrink it again, with and without
- * optimizing their vmemmap. "on" is the same as "off" where the kernel has no such thing. Counted is what
- * this process runs: to wait for a grace period costs no instructions.
+ * Cost to grow the pool by 512 hugetlb folios of 2 MiB, and to shrink it again, with and without
+ * optimizing their vmemmap. "on" is the same as "off" where the kernel has no such thing. Only the
+ * instructions of this process count: waiting for a grace period costs none.
  */
 #define _GNU_SOURCE
 #include <unistd.h>

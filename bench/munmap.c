@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What munmap() of 1, 2 and 64 VMAs costs, and how many TLB flushes it takes.
+ * Cost of munmap() of 1, 2 and 64 VMAs, and the number of TLB flushes.
  *
  * Each figure is the lower quartile of ROUNDS calls, all pages touched: with 64 VMAs on arm64 between a
  * quarter and a half of the calls are some hundred instructions longer, so that the median moved by

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to unmap what is write-protected through userfaultfd: munmap() and MADV_DONTNEED of
- * shmem, small pages and a large folio mapped by PTEs; truncation and hole punching of hugetlb, and
- * MADV_DONTNEED of it.
+ * Cost to unmap memory that is write-protected through userfaultfd. Of shmem, small pages and a large
+ * folio mapped by PTEs: munmap() and MADV_DONTNEED. Of hugetlb: truncation, hole punching and
+ * MADV_DONTNEED.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

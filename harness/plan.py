@@ -27,7 +27,7 @@ from .arch import Arch, TOP
 from .errors import HarnessError, need_text
 from .flavours import Flavour
 
-# What a guest has unless its flavour or the caller's environment says otherwise.
+# Settings of a guest, unless its flavour or the caller's environment says otherwise.
 DEFAULTS = {'SMP': '2', 'MEMORY': '2048'}
 HUGETLB = 'hugepages=16 hugetlb_free_vmemmap=on'
 CASE_SECONDS = '60'

@@ -2,19 +2,19 @@
 /*
  * Check that detached PTE tables are empty, and stay empty.
  *
- * A PTE table that the pmd no longer points to may still be walked, by those
- * who found it before and hold rcu_read_lock(), until RCU frees it. They may
- * lock it, and read it as if it were attached; what keeps them from doing
- * harm is that it has no entries, and that they recheck the pmd before they
- * write one. "Detached page tables" in Documentation/mm/process_addrs.rst
- * has the rule.
+ * Walkers that found a PTE table before it was detached, and that hold
+ * rcu_read_lock(), may still walk the page table until RCU frees it. They may
+ * lock it, and read it as if it were attached. They do no harm, because the
+ * page table has no entries, and because they recheck the pmd before they write
+ * one. "Detached page tables" in Documentation/mm/process_addrs.rst has the
+ * rule.
  *
  * Each function that detaches calls debug_pte_detach(). A detached page table
  * is freed either by pte_free_defer() or by an mmu_gather, and both call
  * debug_pte_free() after the grace period. If only the latter complains,
- * somebody wrote to a page table that was detached: somebody who locked it and
- * did not look whether it still is attached. What is written and cleared again
- * in between is not seen.
+ * a walker wrote to a detached page table: the walker locked the page table,
+ * and did not check whether it still is attached. An entry that is written and
+ * cleared again in between is not seen.
  *
  * The caller's name is kept in ptdesc's pt_index, which is otherwise s390's.
  */

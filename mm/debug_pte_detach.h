@@ -5,7 +5,7 @@
 #include <linux/mm.h>
 
 /*
- * A flag of ptdesc, beside those of enum pt_flags: no pmd points to this PTE
+ * A flag of ptdesc, in addition to enum pt_flags: no pmd points to this PTE
  * table any more. Only mm/debug_pte_detach.c sets and tests it.
  */
 #define PT_detached	PG_workingset

@@ -7,7 +7,7 @@
 #include "debug_pte_detach.h"
 
 /*
- * A flag of ptdesc, beside those of enum pt_flags: this PTE table may have guard
+ * A flag of ptdesc, in addition to enum pt_flags: this PTE table may have guard
  * markers, poison markers or hwpoison entries. No page fault could make these
  * again, and no flag of the VMA tells reliably whether there are any: poison
  * outlives the registration of userfaultfd, memory_failure() leaves its entries

@@ -128,7 +128,7 @@ static void finish(enum status status, const char *format, ...)
 
 /* A call that the test rests on has failed; @what names the call. */
 #define cannot(what) finish(CANNOT_SAY, "%s: %s", what, strerror(errno))
-/* The kernel has not what the bug is in. */
+/* The kernel lacks the feature that has the bug. */
 #define no_feature(what) finish(CANNOT_SAY, "no such feature: %s", what)
 #define check(condition)				\
 	do {						\
@@ -136,7 +136,7 @@ static void finish(enum status status, const char *format, ...)
 			cannot(#condition);		\
 	} while (0)
 
-/* What begin() says of most programs that use hugetlb pages. */
+/* The harm that most programs with hugetlb pages tell begin(). */
 #define RESIZES_POOL "resize the hugetlb pool while it runs"
 
 static __thread sigjmp_buf jump;
@@ -150,8 +150,9 @@ UNUSED static void on_fault(int number)
 }
 
 /*
- * Every main() calls this first.  @harm: what the program may do to the machine, or to other programs; without
- * --yes it is said, and nothing is run.  NULL if only this process can come to harm.  @root: the program needs root.
+ * Every main() calls this first.  @harm: the harm that the program may do to the machine, or to other programs;
+ * without --yes, begin() prints it and ends the program.  NULL if only this process can come to harm.  @root: the
+ * program needs root.
  */
 UNUSED static void begin(int argc, char **argv, const char *harm, bool root)
 {

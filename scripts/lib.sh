@@ -20,7 +20,7 @@ TOPICS=${TOPICS:-$TOP/topics}
 # shellcheck source=base.mk
 . "${BASE_MK:-$TOP/base.mk}"
 
-# die MESSAGE: one line that says what to do, on standard error; the script ends with 1.
+# die MESSAGE: print one line, with the remedy, on standard error; the script ends with 1.
 die() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1
@@ -72,7 +72,7 @@ series_of() {
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$TOPICS/$1/series"
 }
 
-# mails_of TOPIC [base]: the paths of its patches in order; with "base", those that also apply to the base.
+# mails_of TOPIC [base]: the paths of its patches in order; with "base", only patches that also apply to the base.
 mails_of() {
 	series_of "$1" | awk -v folder="$TOPICS/$1" -v only="${2:-}" 'only == "" || $3 == only { print folder "/" $1 }'
 }

@@ -11,7 +11,7 @@ sys.path.insert(0, str(TOP))
 
 from harness.plan import GuestPlan, Plan  # noqa: E402
 
-# Ends at once with a complete verdict, and notes each boot; $DO is what it does before.
+# Ends at once with a complete verdict, and notes each boot; it runs $DO before, if that is set.
 QEMU = '''#!/bin/sh
 [ "$1" != --version ] || { echo "QEMU emulator version ${QEMU_SAYS:-7.2.22} (Debian)"; exit; }
 echo boot >>"$OUT/boots"

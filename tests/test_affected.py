@@ -70,7 +70,7 @@ for word; do
 done
 '''
 
-# Two kernels of each series; what LEFT names has left the mirror.
+# Two kernels of each series; the packages that LEFT names have left the mirror.
 APT_CACHE = '''#!/usr/bin/python3
 import os, sys
 names = ['linux-image-6.1.0-8-cloud-amd64', 'linux-image-6.1.0-9-cloud-amd64', 'linux-image-6.12.9+deb13-cloud-amd64',

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""harness page: what the page shows of results that are there, absent, stale or bad; its links and its HTML."""
+"""harness page: how the page shows results that are there, absent, stale or bad; its links and its HTML."""
 
 import json
 import re

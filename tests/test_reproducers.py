@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""The reproducers' own rules: the programs, fixes.toml and what is made from it, stable tags."""
+"""The reproducers' own rules: the programs, fixes.toml and the files made from it, stable tags."""
 
 import re
 import sys

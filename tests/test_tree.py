@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""scripts/fetch and scripts/tree: the base, the commits of the series, and what is refused."""
+"""scripts/fetch and scripts/tree: the base, the commits of the series, and refused input."""
 
 import hashlib
 import os

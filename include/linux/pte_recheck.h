@@ -12,17 +12,17 @@
 /**
  * pte_table_attached - is a PTE table still the one that its pmd points to?
  * @pmd: the pmd that the page table was found in
- * @pmdval: what was found there, as pte_offset_map_rw_nolock() gave it
+ * @pmdval: the value of @pmd then, as pte_offset_map_rw_nolock() returned it
  *
  * A page table that was found without its lock may be detached by the time it
  * is locked. It is empty then, and remains locked and mapped like any other,
- * but nobody must write to it. So whoever locks a page table asks this before
- * anything else, unless something else keeps it attached. See "Detached page
+ * but nobody must write to it. Code that locks a page table calls this function
+ * first, unless something else keeps the page table attached. See "Detached page
  * tables" in Documentation/mm/process_addrs.rst.
  *
  * Context: The caller holds the page table's lock, taken after @pmdval was
- * read, and what makes it legal to walk here: mmap_lock, VMA lock, or a lock of
- * the rmap. The answer holds until either is dropped.
+ * read, and a lock that allows the walk: mmap_lock, VMA lock, or a lock of the
+ * rmap. The answer holds until either is dropped.
  * Return: true if the page table is attached.
  */
 static inline bool pte_table_attached(pmd_t *pmd, pmd_t pmdval)
@@ -34,11 +34,11 @@ static inline bool pte_table_attached(pmd_t *pmd, pmd_t pmdval)
  * pte_lock_recheck_nested - lock a PTE table if it still is attached
  * @ptl: the page table's lock
  * @pmd: the pmd that the page table was found in
- * @pmdval: what was found there
+ * @pmdval: the value of @pmd then
  * @subclass: for lockdep, as in spin_lock_nested()
  *
- * @ptl and @pmdval are what pte_offset_map_rw_nolock() gave, and its caller
- * does the pte_unmap(), whatever this returns.
+ * pte_offset_map_rw_nolock() has returned @ptl and @pmdval. Its caller calls
+ * pte_unmap(), whatever this function returns.
  *
  * Context: As spin_lock(@ptl).
  * Return: true with @ptl held and the page table attached; false without @ptl
@@ -59,7 +59,7 @@ static inline bool pte_lock_recheck_nested(spinlock_t *ptl, pmd_t *pmd,
  * pte_lock_recheck - lock a PTE table if it still is attached
  * @ptl: the page table's lock
  * @pmd: the pmd that the page table was found in
- * @pmdval: what was found there
+ * @pmdval: the value of @pmd then
  *
  * As pte_lock_recheck_nested(), where no other page table is locked.
  *

@@ -37,8 +37,8 @@ static void record_flush_mm(struct mm_struct *mm);
 /*
  * tlb_flush() and tlb_flush_mmu_tlbonly() are static inline functions of
  * asm-generic/tlb.h. With the two primitives replaced before it is included,
- * the copies in this file are the tree's own code up to the call, and what the
- * call gets is recorded.
+ * the copies in this file are the tree's own code up to the call, and the
+ * arguments of the call are recorded.
  */
 #ifdef _ASM_GENERIC__TLB_H
 #define RECORDER_CAME_TOO_LATE
@@ -64,7 +64,7 @@ static void record_flush_mm(struct mm_struct *mm);
 
 #define MAX_RECORDED 16
 
-/* What the flush primitives got since the test began. */
+/* The arguments of the flush primitives since the test began. */
 static struct tlb_recorder {
 	unsigned int nr_range;
 	unsigned int nr_mm;
@@ -281,7 +281,7 @@ static void flush_single_vma(struct kunit *test)
 	expect_table_flush(test, 0, VM_EXEC);
 }
 
-/* What one gather saw is nothing to the next. */
+/* The flags that one gather saw do not carry over to the next. */
 static void flush_next_gather(struct kunit *test)
 {
 	struct flush_ctx *ctx = test->priv;
@@ -345,7 +345,7 @@ kunit_test_suite(mmu_gather_flush_suite);
 	defined(CONFIG_MMU_GATHER_TABLE_FREE) && defined(CONFIG_64BIT)
 
 /*
- * What the gathers of one mm did. The probes run with preemption off in the
+ * The work of the gathers of one mm. The probes run with preemption off in the
  * context of the thread that unmaps, which is the test's own: no lock.
  */
 static struct unmap_probe {
@@ -580,7 +580,7 @@ static void munmap_next_gather(struct kunit *test)
 		   PROT_READ | PROT_WRITE, false);
 }
 
-/* What setup_arg_pages() does to a new stack, on an mm that never runs. */
+/* Relocate a stack as setup_arg_pages() does, on an mm that never runs. */
 static void relocate_stack(struct kunit *test, bool exec)
 {
 	struct mm_struct *mm = new_mm(test);

@@ -656,7 +656,7 @@ static int change_madvise(char *area, unsigned long size)
 	return madvise(area, size, MADV_DONTDUMP);
 }
 
-/* The VMA of all that stays is new, that of the last page is the old one. */
+/* The range that stays gets a new VMA, the last page keeps the old VMA. */
 static int change_split(char *area, unsigned long size)
 {
 	return munmap(area + size - psize(), psize());

@@ -728,8 +728,8 @@ TEST_F(wp, hwpoison)
 }
 
 /*
- * A page is poisoned, and what takes its place is still write-protected.  A page of
- * shmem leaves the file when the hole is punched, and the page table by MADV_DONTNEED.
+ * A page is poisoned, and the page that takes its place is still write-protected.  A page
+ * of shmem leaves the file when the hole is punched, and the page table by MADV_DONTNEED.
  */
 TEST_F(wp, hwpoison_replaced)
 {
@@ -767,7 +767,7 @@ TEST_F(wp, hwpoison_replaced)
 		TH_LOG("page %lx stays poisoned", pfn);
 }
 
-/* What is not write-protected when the poison is gone: unprotected while it was there. */
+/* Memory that is unprotected while its page is poisoned stays so when the poison is gone. */
 TEST_F(wp, hwpoison_unprotect)
 {
 	const unsigned long size = self->page_size;
@@ -793,7 +793,7 @@ TEST_F(wp, hwpoison_unprotect)
 		TH_LOG("page %lx stays poisoned", pfn);
 }
 
-/* The last page before a multiple of 1 GiB: what is moved there needs two page tables. */
+/* The last page before a multiple of 1 GiB: memory moved there needs two page tables. */
 static char *reserve_split(FIXTURE_DATA(wp) * self)
 {
 	const unsigned long size = 2048 * MB;
@@ -1176,6 +1176,64 @@ TEST_F_TIMEOUT(race, scan_remove, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
+/* A private mapping of a hugetlb file. */
+struct private {
+	char *area;
+	unsigned long page_size, nr;
+};
+
+/* Page faults at all pages but the first, in the lock of the mapping. */
+static void fault_private(void *data)
+{
+	struct private *private = data;
+	const unsigned long size = private->page_size;
+
+	for (unsigned long i = 1; i < private->nr; i++)
+		private->area[i * size] = 1;
+	madvise(private->area + size, (private->nr - 1) * size, MADV_DONTNEED);
+}
+
+/*
+ * A page is removed from the file.  A private mapping maps this page, and its lock is held
+ * by page faults at other pages.
+ */
+TEST_F_TIMEOUT(race, remove_private, RACE_TIMEOUT)
+{
+	struct private private = { .page_size = self->page_size, .nr = 3 };
+	struct race race = { .thread_fn = fault_private, .data = &private };
+	const unsigned long size = private.nr * private.page_size;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	if (!variant->hugetlb)
+		SKIP(return, "for the lock of a hugetlb mapping");
+	if (!pool_grow(self->page_size, private.nr))
+		SKIP(return, "no %lu hugetlb pages", private.nr);
+	ASSERT_GE(pagemap, 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+	private.area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->memfd, 0);
+	ASSERT_NE(private.area, MAP_FAILED);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		self->area[0] = 1;
+		FORCE_READ(private.area[0]);
+		race_begin(&race);
+		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				    self->page_size), 0);
+		race_end(&race);
+		race.failed += pagemap_is_populated(pagemap, private.area);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, still mapped in %lu", race.rounds, race.overlaps,
+	       race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("a page that was removed is still mapped in %lu rounds", race.failed);
+	}
+	munmap(private.area, size);
+	close(pagemap);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
 /*
  * Start a process that shares the file table, has self->alias tracked asynchronously by a
  * userfaultfd, and stops.  The userfaultfd, or -1 on error, goes to @uffd, which is shared
@@ -1370,7 +1428,7 @@ TEST_F(async, dontneed_written)
 	}
 }
 
-/* A private mapping loses its own pages, and maps those of the file again. */
+/* A private mapping loses its own pages, and maps the pages of the file again. */
 TEST_F(async, dontneed_private)
 {
 	if (variant->flags != MAP_PRIVATE)
@@ -2151,7 +2209,7 @@ TEST_F_TIMEOUT(guard, punch_hole, RACE_TIMEOUT)
 	guard_race(_metadata, self->fd, -1);
 }
 
-/* UFFDIO_MOVE: what arrives is new to the destination, and not write-protected. */
+/* UFFDIO_MOVE: a moved page is new to the destination, and not write-protected. */
 FIXTURE(move)
 {
 	unsigned long size;
