@@ -82,6 +82,7 @@ FIXTURE(hvo)
 	char pool[PATH_MAX];		/* nr_hugepages of this size */
 	unsigned long saved;		/* pages that an optimized folio saves */
 	unsigned long before;		/* memmap_pages() of an empty pool */
+	unsigned long lost;		/* folios that failed in earlier tests */
 	unsigned long size;		/* of a folio, in bytes */
 	unsigned int nr;		/* of folios to work with */
 	int kpageflags, kpagecount, pagemap;
@@ -122,11 +123,14 @@ FIXTURE_VARIANT_ADD(hvo, 1g)
 	.size = MB(1024),
 };
 
-/* Ask for a pool of @nr folios; how many there are. */
+/*
+ * Ask for a pool of @nr folios, beside those that memory failure keeps in use; how many
+ * there are.
+ */
 static unsigned long set_pool(FIXTURE_DATA(hvo) * self, unsigned long nr)
 {
-	hugetlb_set_nr_pages(self->size, nr);
-	return hugetlb_nr_pages(self->size);
+	hugetlb_set_nr_pages(self->size, nr + self->lost);
+	return hugetlb_nr_pages(self->size) - self->lost;
 }
 
 /* Optimize folios that are added to the pool, or not. */
@@ -203,6 +207,7 @@ FIXTURE_SETUP(hvo)
 	for (int i = 0; i < n; i++)
 		hugetlb_set_nr_pages(sizes[i], 0);
 	self->before = memmap_pages();
+	self->lost = hugetlb_nr_pages(self->size);
 
 	/* a quarter of the free memory, at most 64 folios */
 	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
@@ -692,7 +697,7 @@ static unsigned long churn(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) 
 			sched_yield();
 		if (!end)
 			end = now_ns() + RACE_SECONDS * NSEC_PER_SEC;
-		left = hugetlb_nr_pages(self->size);
+		left = hugetlb_nr_pages(self->size) - self->lost;
 		taken += got > left ? got - left : 0;
 		/* folios that walkers use stay, and are counted in a later cycle */
 		left = set_pool(self, 0);
@@ -875,7 +880,7 @@ static bool set_pool_failing(FIXTURE_DATA(hvo) * self, int fd, unsigned long nr,
 	snprintf(text, sizeof(text), "%u", nth);
 	if (pwrite(fd, text, strlen(text), 0) <= 0)
 		ksft_exit_fail_perror("fail-nth");
-	snprintf(text, sizeof(text), "%lu", nr);
+	snprintf(text, sizeof(text), "%lu", nr + self->lost);
 	try_write_file(self->pool, text);
 	memset(text, 0, sizeof(text));
 	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || pwrite(fd, "0", 1, 0) != 1)
@@ -1007,7 +1012,7 @@ static void *unmap_when_smaller(void *arg)
 
 	atomic_store(&user->ready, true);
 	do {
-		smaller = hugetlb_nr_pages(user->self->size) < user->full;
+		smaller = hugetlb_nr_pages(user->self->size) - user->self->lost < user->full;
 	} while (!smaller && atomic_load(&user->shrinking));
 	munmap(user->folio, user->self->size);
 	user->overlap = smaller && atomic_load(&user->shrinking);
