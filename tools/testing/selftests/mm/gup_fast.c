@@ -542,9 +542,8 @@ TEST_F(content, get)
 	struct gup_test arg;
 
 	for (int writable = 1; writable >= 0; writable--) {
-		if (!writable) {
+		if (!writable)
 			ASSERT_EQ(mprotect(last, psize(), PROT_READ), 0);
-		}
 		for (unsigned long first = 0; first < SECTION; first += SECTION / 2 - 1) {
 			arg = (struct gup_test) {
 				.addr = (unsigned long)self->area + first * psize(),
