@@ -13,7 +13,7 @@ from .output import table
 from .post_facts import check_patches, mail_of, read_facts
 from .post_mails import target_of
 from .post_make import Posting, make, make_tree, own_kernel, poster_kernel
-from .post_plan import check_route, crossing, parts, select
+from .post_plan import check_held, check_route, crossing, number_of, parts, select
 from .post_repo import Poster, read_git
 from .topics import Topic, check_topic, read_order, topics_folder
 
@@ -70,9 +70,10 @@ def print_plan(topics: dict[str, Topic], chosen: list[Topic]) -> None:
     for topic in chosen:
         for part in parts(topic):
             mails = [mail_of(topics, patch) for patch in part.patches]
+            held = ' '.join(number_of(patch) for patch in part.patches if patch.held)
             option = f'PATCH={part.name}' if part.name.isdecimal() else f'GROUP={part.name}'
             rows.append((topic.name, option, len(mails), target_of(part, mails), 'ROUTE=' if crossing(topics, part, facts) else '',
-                         mails[0].subject if len(mails) == 1 else ''))
+                         f'held: {held}' if held else mails[0].subject if len(mails) == 1 else ''))
     print('\n'.join(table(rows, ('topic', 'part', 'patches', 'for', 'security', ''))))
 
 
@@ -87,6 +88,7 @@ def do_post(args: argparse.Namespace) -> int:
         print_plan(topics, list(topics.values()))
         return 0
     part = select(topics[args.topic], args.group, args.patch)
+    check_held(part)
     poster = read_poster(Path(args.kernel or '.'), args.signed_off_by, args.assisted_by)
     facts = read_facts(folder)
     check_patches(topics, part.patches, read_tests(topics), facts)

@@ -14,7 +14,7 @@ from .errors import HarnessError
 from .post_facts import Facts, Mail, mail_of
 from .post_mails import change_id, confirmations, cover_of, fix_note, footer, insert, private_report
 from .post_people import Recipients, recipients, union
-from .post_plan import Part, Route, check_after, prerequisites
+from .post_plan import Part, Route, check_after, check_held, prerequisites
 from .post_repo import Poster, Scratch, make_scratch, range_before, read_git, sign
 from .topics import Kind, Patch, Topic
 
@@ -119,6 +119,7 @@ def build(scratch: Scratch, posting: Posting) -> tuple[list[str], str]:
     fixes = all(patch.kind is Kind.FIX for patch in posting.part.patches)
     if posting.kernel.own and fixes and applies_as_is(scratch, posting):
         needed = []
+    check_held(posting.part, needed)
     posting.needed = [patch for patch in needed if scratch.apply(posting.stored(patch), posting.kernel.own)]
     check_after(posting.part, posting.needed, posting.after)
     below, made = scratch.head, []

@@ -147,6 +147,18 @@ def check_after(part: Part, needed: Sequence[Patch], after: str) -> None:
                            f"AFTER='{' '.join([*after.split(), *missing])}'")
 
 
+def check_held(part: Part, needed: Sequence[Patch] = ()) -> None:
+    """An error if a patch of the part, or one that it goes on top of, is held."""
+    held = next((p for p in (*part.patches, *needed) if p.held), None)
+    if not held:
+        return
+    name, until = f'{held.topic} {number_of(held)}', f'held until the decision that topics/{held.topic}/cover.txt asks for'
+    if held in part.patches:
+        raise HarnessError(f'{name} is {until}; post other patches by PATCH= or GROUP=')
+    what = ' '.join(filter(None, (part.topic.name, part.name)))
+    raise HarnessError(f'{what} goes on top of {name}, which is {until}')
+
+
 def crossing(topics: dict[str, Topic], part: Part, facts: Facts) -> list[str]:
     """The subjects of bugs that cross a trust boundary and that the part fixes, or triggers by a test."""
     patches = list(part.patches)

@@ -48,6 +48,7 @@ class Patch:
     kind: Kind
     base: bool          # also applied to the base, so that its KUnit tests run there
     values: dict[str, str] = field(default_factory=dict)    # of a fix: group, trigger, evidence, case, stable
+    held: bool = False  # not to be posted: it waits for a decision that the cover letter names
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,16 @@ def check_topic(topics: dict[str, Topic], name: str) -> None:
 
 
 def parse_patch(topic: str, line: str, where: str) -> Patch:
-    """FILE KIND [base] [name=value ...]"""
+    """FILE KIND [base] [held] [name=value ...]"""
     words = line.split()
     kinds = {kind.value: kind for kind in Kind}
     if len(words) < 2 or words[1] not in kinds:
-        raise HarnessError(f"{where}: want FILE KIND [base] [name=value ...], with a KIND of: {' '.join(kinds)}")
+        raise HarnessError(f"{where}: want FILE KIND [base] [held] [name=value ...], with a KIND of: {' '.join(kinds)}")
     kind, rest = kinds[words[1]], words[2:]
     base = rest[:1] == ['base']
+    held = rest[base:][:1] == ['held']
     values: dict[str, str] = {}
-    for word in rest[1:] if base else rest:
+    for word in rest[base + held:]:
         name, _, value = word.partition('=')
         if kind is not Kind.FIX or name not in FIX_VALUES or name in values:
             raise HarnessError(f"{where}: '{word}' is not understood; a fix has {' '.join(n + '=' for n in FIX_VALUES)}, "
@@ -125,7 +127,7 @@ def parse_patch(topic: str, line: str, where: str) -> Patch:
     missing = [name for name in FIX_VALUES if kind is Kind.FIX and name not in values]
     if missing:
         raise HarnessError(f'{where}: a fix without {missing[0]}=')
-    return Patch(topic, words[0], kind, base, values)
+    return Patch(topic, words[0], kind, base, values, held)
 
 
 def read_series(topic: Topic) -> list[Patch]:

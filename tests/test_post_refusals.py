@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from posting import FIXES, POSTING, STABLE_FIX, PostingTest
-from small_tree import FIX
+from small_tree import FIX, POST
 from support import TOP, main, write
 
 sys.path.insert(0, str(TOP))
@@ -45,6 +45,23 @@ class Poster(PostingTest):
 
     def test_disclosure_of_basic_tools(self):
         self.post_refuses('ASSISTED_BY= names gcc', ASSISTED_BY='LLM sparse gcc')
+
+
+class Held(PostingTest):
+    """Patches that wait for a decision."""
+
+    def test_held(self):
+        self.edit(self.topics / 'demo/series', '0002-test.patch test base', '0002-test.patch test base held')
+        said = 'demo 0002 is held until the decision that topics/demo/cover.txt asks for'
+        self.post_refuses(said)
+        self.post_refuses(said, GROUP='tests', AFTER='fixes')
+        self.post_refuses(said, PATCH='2', AFTER='fixes')
+        self.assertIn('Subject: ', self.post('-0001', PATCH='1')[0])
+        self.assertIn('held: 0002', self.does(POST, TOPIC='', SIGNED_OFF_BY=''))
+
+    def test_on_top_of_a_held_patch(self):
+        self.edit(self.topics / 'demo/series', '0001-fix.patch fix', '0001-fix.patch fix held')
+        self.post_refuses('demo tests goes on top of demo 0001, which is held', GROUP='tests', AFTER='fixes')
 
 
 class Security(PostingTest):

@@ -75,12 +75,21 @@ class Series(TopicsTest):
         self.assertEqual([p.kind for p in patches], [Kind.FIX, Kind.TEST, Kind.DEVELOPMENT, Kind.DOCUMENTATION])
         self.assertEqual([p.base for p in patches], [False, True, False, False])
         self.assertEqual(patches[0].values['trigger'], 'user')
+        self.assertFalse(any(p.held for p in patches))
+
+    def test_held(self):
+        for line, base in ((f'a.patch fix held {FIX}', False), ('a.patch test base held', True), ('a.patch development held', False)):
+            with self.subTest(line):
+                patch = parse_patch('t', line, 'topics/t/series:1')
+                self.assertEqual((patch.held, patch.base), (True, base))
 
     def test_bad_lines(self):
         for line, pattern in (('a.patch', 'want FILE KIND'), ('a.patch [test] mm/x.c', 'want FILE KIND'), ('a.patch bugfix', 'with a KIND of: fix development test documentation'),
                               (f'a.patch fix {FIX} color=red', "'color=red' is not understood"),
                               (f'a.patch fix {FIX} group=alone', "'group=alone' is not understood"),
                               ('a.patch test group=alone', 'other patches have none'),
+                              ('a.patch test held base', "'base' is not understood"),
+                              ('a.patch test held held', "'held' is not understood"),
                               (f'a.patch fix {FIX.replace("user", "anyone")}', "trigger='anyone' does not match"),
                               (f'a.patch fix {FIX.replace("seen", "rumour")}', "evidence='rumour' does not match"),
                               (f'a.patch fix {FIX.replace("6.12", "lately")}', "stable='lately' does not match"),
