@@ -75,8 +75,47 @@ static void oa_change(struct kunit *test)
 	}
 }
 
+/* The bits that decide whether a page can be written through an entry, and how it is. */
+static const pteval_t bits[] = { PTE_WRITE, PTE_RDONLY, PTE_DIRTY, PTE_AF };
+
+/* A valid kernel entry with those of the bits that are set in @which. */
+static pteval_t pte_with(unsigned long pfn, unsigned int which)
+{
+	pteval_t val = kernel_pte(pfn, 0, 0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
+		val &= ~bits[i];
+		if (which & BIT(i))
+			val |= bits[i];
+	}
+	return val;
+}
+
+/* Neither software nor hardware can make a page written through the entry. */
+static bool never_written(pteval_t val)
+{
+	return !(val & PTE_WRITE) && (val & PTE_RDONLY);
+}
+
+/* All combinations of the bits of both entries, with same and other contents. */
+static void oa_bits(struct kunit *test)
+{
+	const unsigned int nr = BIT(ARRAY_SIZE(bits));
+
+	for (unsigned int i = 0; i < nr * nr; i++) {
+		pteval_t old = pte_with(HERE, i % nr), new = pte_with(THERE, i / nr);
+		bool safe = i % nr == i / nr && never_written(old);
+
+		KUNIT_EXPECT_EQ_MSG(test, safe, pgattr_oa_change_is_safe(old, new, true),
+				    "%016llx -> %016llx, same contents", old, new);
+		KUNIT_EXPECT_FALSE_MSG(test, pgattr_oa_change_is_safe(old, new, false),
+				       "%016llx -> %016llx, other contents", old, new);
+	}
+}
+
 static struct kunit_case pgattr_cases[] = {
 	KUNIT_CASE(oa_change),
+	KUNIT_CASE(oa_bits),
 	{}
 };
 

@@ -542,8 +542,9 @@ TEST_F(content, get)
 	struct gup_test arg;
 
 	for (int writable = 1; writable >= 0; writable--) {
-		if (!writable)
+		if (!writable) {
 			ASSERT_EQ(mprotect(last, psize(), PROT_READ), 0);
+		}
 		for (unsigned long first = 0; first < SECTION; first += SECTION / 2 - 1) {
 			arg = (struct gup_test) {
 				.addr = (unsigned long)self->area + first * psize(),
@@ -814,6 +815,9 @@ FIXTURE(race)
 	/* in them: where the pinned pages begin, and how many bytes are freed */
 	unsigned long offset, freed;
 	int gup_test, pagemap;
+	/* with get, the pages are not pinned, but in this pipe */
+	int pipe[2];
+	bool get;
 	char *area, *refill, *moved, *copy;
 };
 
@@ -895,12 +899,48 @@ static bool is_huge(int pagemap, char *addr)
 	return ioctl(pagemap, PAGEMAP_SCAN, &arg) == 1;
 }
 
-/* Pinned pages that do not hold @tag, nor 0 if @zero. */
+/* Pin the pages, or have vmsplice() take references (FOLL_GET); 0 or -1 with errno. */
+static int grab(FIXTURE_DATA(race) * self, char *addr)
+{
+	struct iovec iov = { addr, NR_RACE * psize() };
+
+	if (!self->get)
+		return pin(self->gup_test, addr, NR_RACE, PIN_FAST);
+	/* the pipe has room; a call ends where GUP ends */
+	while (iov.iov_len) {
+		ssize_t len = vmsplice(self->pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+
+		if (len <= 0)
+			return -1;
+		iov.iov_base += len;
+		iov.iov_len -= len;
+	}
+	return 0;
+}
+
+/* Copy the grabbed pages; with @get, that also drops the references. */
+static int read_grabbed(FIXTURE_DATA(race) * self)
+{
+	size_t done = 0;
+
+	if (!self->get)
+		return read_pins(self->gup_test, self->copy);
+	while (done < NR_RACE * psize()) {
+		ssize_t len = read(self->pipe[0], self->copy + done, NR_RACE * psize() - done);
+
+		if (len <= 0)
+			return -1;
+		done += len;
+	}
+	return 0;
+}
+
+/* Grabbed pages that do not hold @tag, nor 0 if @zero. */
 static unsigned long wrong_tags(FIXTURE_DATA(race) * self, long tag, bool zero)
 {
 	unsigned long wrong = 0;
 
-	if (read_pins(self->gup_test, self->copy))
+	if (read_grabbed(self))
 		return NR_RACE;
 	for (unsigned long i = 0; i < NR_RACE; i++) {
 		long found = *(long *)(self->copy + i * psize());
@@ -950,13 +990,14 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 		if (lazyfree)
 			madvise(self->area, self->size, MADV_FREE);
 		race_begin(&race);
-		ret = pin(self->gup_test, pinned, NR_RACE, PIN_FAST);
+		ret = grab(self, pinned);
 		race_end(&race);
 		ASSERT_EQ(ret, 0);
 		if (keeps)
 			write_tags(pinned, ++tag);
 		race.failed += wrong_tags(self, tag, !keeps) != 0;
-		unpin(self->gup_test);
+		if (!self->get)
+			unpin(self->gup_test);
 	}
 	report_race(_metadata, &race, failure);
 }
@@ -1040,18 +1081,31 @@ FIXTURE(table)
 FIXTURE_VARIANT(table)
 {
 	bool pud;
+	/* by FOLL_GET instead of FOLL_PIN */
+	bool get;
 };
 
 FIXTURE_VARIANT_ADD(table, pmd) { };
 FIXTURE_VARIANT_ADD(table, pud) { .pud = true };
+FIXTURE_VARIANT_ADD(table, pmd_get) { .get = true };
+FIXTURE_VARIANT_ADD(table, pud_get) { .pud = true, .get = true };
 
 FIXTURE_SETUP(table)
 {
 	FIXTURE_DATA(race) * race = &self->race;
 
+	race->pipe[0] = -1;
+	race->pipe[1] = -1;
 	race->gup_test = open_gup_test();
 	if (race->gup_test < 0)
 		SKIP(return, "gup_test: %s", strerror(errno));
+	race->get = variant->get;
+	if (race->get) {
+		ASSERT_EQ(pipe(race->pipe), 0);
+		/* room for all pages, so that vmsplice() need not wait */
+		ASSERT_GE(fcntl(race->pipe[0], F_SETPIPE_SZ, 2 * NR_RACE * psize()),
+			  NR_RACE * psize());
+	}
 	race->size = read_pmd_pagesize();
 	/* a page table of pmds has as many entries as one of PTEs */
 	if (variant->pud)
@@ -1070,6 +1124,9 @@ FIXTURE_SETUP(table)
 
 FIXTURE_TEARDOWN(table)
 {
+	for (int i = 0; i < 2; i++)
+		if (self->race.pipe[i] >= 0)
+			close(self->race.pipe[i]);
 	if (self->race.gup_test >= 0)
 		close(self->race.gup_test);
 }

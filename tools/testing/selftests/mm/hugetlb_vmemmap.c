@@ -17,8 +17,11 @@
 #include "kselftest_harness.h"
 #include <glob.h>
 #include <linux/limits.h>
+#include <linux/memfd.h>
 #include <linux/mempolicy.h>
 #include <sys/auxv.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include "hugepage_settings.h"
@@ -26,15 +29,24 @@
 
 #define SYSCTL		"/proc/sys/vm/hugetlb_optimize_vmemmap"
 #define FAIL		"/sys/kernel/debug/fail_page_alloc/"
-#define INJECT		"/sys/kernel/debug/fail_function/"
-#define DIFFERS		"vmemmap_page_differs"
+#define HWPOISON	"/sys/kernel/debug/hwpoison/"
+#define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
+#define POOLS		"/sys/kernel/mm/hugepages/hugepages-"
+#define OVERCOMMITS	POOLS "*/nr_overcommit_hugepages"
+#define TRACING		"/sys/kernel/tracing"
+#define INSTANCE	TRACING "/instances/hugetlb_vmemmap"
+#define GP_EVENT	INSTANCE "/events/rcu/rcu_exp_grace_period/"
 /* cycles in a row that may optimize no folio */
 #define IDLE		1000
 /* migrations, and folios given back while the pool shrinks, that are enough */
 #define MIGRATIONS	50
 #define SHRINKS		20
+/* measurements of a time, and folios that an mmap() is measured with */
+#define TIMES		9
+#define DEMAND		512
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
+#define KPF_HWPOISON	BIT_ULL(19)
 #define MB(n)		((unsigned long)(n) << 20)
 /* sizeof(struct page) wherever HVO exists */
 #define STRUCT_PAGE	64
@@ -56,24 +68,97 @@ static unsigned long memmap_pages(void)
 /* Settings that tests change, as they were before the first test. */
 static const char *const changed[] = {
 	SYSCTL, FAIL "min-order", FAIL "ignore-gfp-wait", FAIL "verbose",
+	HWPOISON "corrupt-filter-enable", HWPOISON "corrupt-filter-flags-mask",
+	HWPOISON "corrupt-filter-flags-value",
 };
 
 static char saved_texts[ARRAY_SIZE(changed)][32];
 
+/* How many folios of each size may be surplus. */
+static glob_t overcommits;
+static char saved_overcommits[16][32];
+
+static void save_setting(const char *path, char text[32])
+{
+	if (!read_file(path, text, 32))
+		text[0] = 0;
+}
+
 static void save_settings(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(changed); i++)
-		if (!read_file(changed[i], saved_texts[i], sizeof(saved_texts[i])))
-			saved_texts[i][0] = 0;
+		save_setting(changed[i], saved_texts[i]);
+	if (glob(OVERCOMMITS, 0, NULL, &overcommits))
+		overcommits.gl_pathc = 0;
+	if (overcommits.gl_pathc > ARRAY_SIZE(saved_overcommits))
+		ksft_exit_fail_msg("more than %zu sizes\n", ARRAY_SIZE(saved_overcommits));
+	for (size_t i = 0; i < overcommits.gl_pathc; i++)
+		save_setting(overcommits.gl_pathv[i], saved_overcommits[i]);
 }
 
-/* Also end the injection of errors into vmemmap_page_differs(). */
+/* trace_start() has mounted tracefs */
+static bool mounted;
+
+static void trace_stop(void)
+{
+	try_write_file(GP_EVENT "enable", "0");
+	rmdir(INSTANCE);
+	if (mounted)
+		umount(TRACING);
+	mounted = false;
+}
+
+/*
+ * Trace the expedited grace periods that this thread waits for; trace_stop() undoes it,
+ * also when this fails.
+ */
+static bool trace_start(void)
+{
+	char filter[64];
+
+	if (access(TRACING "/instances", F_OK)) {
+		if (mount("none", TRACING, "tracefs", 0, NULL))
+			return false;
+		mounted = true;
+	}
+	/* a test that was killed may have left it */
+	try_write_file(GP_EVENT "enable", "0");
+	rmdir(INSTANCE);
+	snprintf(filter, sizeof(filter), "common_pid == %ld", syscall(__NR_gettid));
+	return !mkdir(INSTANCE, 0700) && !try_write_file(GP_EVENT "filter", filter) &&
+	       !try_write_file(GP_EVENT "enable", "1");
+}
+
+/* How many grace periods the thread has waited for since the last call. */
+static unsigned long traced_waits(void)
+{
+	unsigned long n = 0;
+	char line[512];
+	FILE *f = fopen(INSTANCE "/trace", "r");
+	int fd;
+
+	if (!f)
+		ksft_exit_fail_perror(INSTANCE "/trace");
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, ": rcu_exp_grace_period:") && strstr(line, " snap");
+	fclose(f);
+	/* empties it */
+	fd = open(INSTANCE "/trace", O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		ksft_exit_fail_perror(INSTANCE "/trace");
+	close(fd);
+	return n;
+}
+
 static void restore_settings(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(changed); i++)
 		if (saved_texts[i][0])
 			try_write_file(changed[i], saved_texts[i]);
-	try_write_file(INJECT "inject", "!" DIFFERS);
+	for (size_t i = 0; i < overcommits.gl_pathc; i++)
+		if (saved_overcommits[i][0])
+			try_write_file(overcommits.gl_pathv[i], saved_overcommits[i]);
+	trace_stop();
 	hugetlb_restore_settings();
 }
 
@@ -139,6 +224,26 @@ static void set_hvo(bool on)
 	write_num(SYSCTL, on);
 }
 
+static int try_write_num(const char *path, unsigned long num)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lu", num);
+	return try_write_file(path, text);
+}
+
+/* Can pages be poisoned by tests, and be given back afterwards? */
+static bool can_unpoison(void)
+{
+	return !access(HWPOISON "unpoison-pfn", W_OK);
+}
+
+/* Give back a poisoned page: 0 or -errno. */
+static int unpoison(unsigned long pfn)
+{
+	return try_write_num(HWPOISON "unpoison-pfn", pfn);
+}
+
 #if defined(__aarch64__)
 /* Was HVO asked for when the kernel booted? */
 static bool asked_at_boot(void)
@@ -154,8 +259,8 @@ static bool asked_at_boot(void)
 }
 
 /*
- * Without BBM level 3, folios cannot be optimized if that was not asked for when
- * the kernel booted.  Is that so?
+ * Without BBM level 3, folios in memory that is there at boot cannot be optimized if
+ * HVO was not requested then.  Is that so?
  */
 static bool too_late(FIXTURE_DATA(hvo) * self)
 {
@@ -198,7 +303,7 @@ FIXTURE_SETUP(hvo)
 	if (self->saved)
 		self->saved--;
 	snprintf(self->pool, sizeof(self->pool),
-		 "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages", self->size >> 10);
+		 POOLS "%lukB/nr_hugepages", self->size >> 10);
 
 	ASSERT_LE(0, self->kpageflags = open("/proc/kpageflags", O_RDONLY));
 	ASSERT_LE(0, self->kpagecount = open("/proc/kpagecount", O_RDONLY));
@@ -212,9 +317,11 @@ FIXTURE_SETUP(hvo)
 	/* a quarter of the free memory, at most 64 folios */
 	most = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
 	self->nr = most < 2 ? 2 : most > 64 ? 64 : most;
-	set_hvo(true);
+	/* The kernel may refuse that, if no memory could ever be optimized. */
+	try_write_num(SYSCTL, 1);
 	if (too_late(self))
 		SKIP(return, "boot with hugetlb_free_vmemmap=on");
+	set_hvo(true);
 }
 
 FIXTURE_TEARDOWN(hvo)
@@ -407,8 +514,8 @@ TEST_F_TIMEOUT(hvo, content, RACE_TIMEOUT)
  */
 TEST_F_TIMEOUT(hvo, copy, RACE_TIMEOUT)
 {
-	unsigned long differ = 0, tags = 0, n = self->size / sizeof(n), *p;
-	int status, error, prot = prot_tags();
+	unsigned long differ = 0, tags = 0, n = self->size / sizeof(n), pfn, *p;
+	int status, error = EOPNOTSUPP, prot = prot_tags();
 	pid_t pid;
 
 	if (set_pool(self, 3) < 3)
@@ -433,7 +540,11 @@ TEST_F_TIMEOUT(hvo, copy, RACE_TIMEOUT)
 	EXPECT_EQ(0, status) TH_LOG("the child's copy");
 
 	/* Soft offline migrates the folio; set_pool() below frees the old one. */
-	error = madvise(p + n / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
+	pfn = pagemap_get_pfn(self->pagemap, (char *)(p + n / 2));
+	if (can_unpoison())
+		error = madvise(p + n / 2, psize(), MADV_SOFT_OFFLINE) ? errno : 0;
+	if (!error)
+		EXPECT_EQ(0, unpoison(pfn));
 	if (error != EINVAL && error != EOPNOTSUPP)
 		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
 	for (unsigned long i = 0; i < n; i++)
@@ -449,13 +560,13 @@ TEST_F_TIMEOUT(hvo, copy, RACE_TIMEOUT)
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 	if (error && __test_passed(_metadata))
-		SKIP(return, "needs CONFIG_MEMORY_FAILURE, and soft offline enabled");
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT, and soft offline enabled");
 }
 
 struct walker {
 	FIXTURE_DATA(hvo) * self;
 	atomic_bool *stop;
-	atomic_ulong turns, dumps, wrong;
+	atomic_ulong turns, dumps, wrong, lost, pfn;
 	pthread_t thread;
 	bool often;
 };
@@ -587,13 +698,14 @@ static void *use_folios(void *arg)
 
 /*
  * Have folios soft-offlined: one is migrated to another of the pool and given
- * up.  A page of each is lost, so only a few are, in the cycles 1, 2, 4, 8 ... of
- * churn(), unless it is to be done often.
+ * up.  Its page is given back at once, so that no memory is lost.  Only a few
+ * are soft-offlined, in the cycles 1, 2, 4, 8 ... of churn(), so that the others
+ * have most of the time, unless it is to be done often.
  */
 static void *soft_offline(void *arg)
 {
 	struct walker *w = arg;
-	unsigned long size = w->self->size;
+	unsigned long size = w->self->size, pfn;
 
 	while (!atomic_load(w->stop) && (w->often || atomic_load(&w->turns) < w->self->nr / 8)) {
 		char *p;
@@ -605,8 +717,12 @@ static void *soft_offline(void *arg)
 		p = map_folio(w->self, 0, MAP_SHARED | MAP_POPULATE);
 		if (!p)
 			continue;
-		if (!madvise(p + size / 2, psize(), MADV_SOFT_OFFLINE))
+		pfn = pagemap_get_pfn(w->self->pagemap, p + size / 2);
+		if (!madvise(p + size / 2, psize(), MADV_SOFT_OFFLINE)) {
 			atomic_fetch_add(&w->turns, 1);
+			if (unpoison(pfn))
+				atomic_fetch_add(&w->lost, 1);
+		}
 		munmap(p, size);
 	}
 	return NULL;
@@ -640,10 +756,10 @@ static void *move_nodes(void *arg)
 	return NULL;
 }
 
-/* Can pages be soft-offlined?  MADV_SOFT_OFFLINE of no page tells. */
+/* Can pages be soft-offlined, and given back?  MADV_SOFT_OFFLINE of no page tells. */
 static bool can_soft_offline(FIXTURE_DATA(hvo) * self)
 {
-	return self->nr >= 8 && !madvise(NULL, 0, MADV_SOFT_OFFLINE);
+	return self->nr >= 8 && !madvise(NULL, 0, MADV_SOFT_OFFLINE) && can_unpoison();
 }
 
 /* How many of the walkers have had a turn. */
@@ -763,6 +879,7 @@ TEST_F_TIMEOUT(hvo, churn, RACE_TIMEOUT)
 	       nr < ARRAY_SIZE(walks) ? ": cannot be, or too few are in the pool" : "");
 	EXPECT_EQ(0, atomic_load(&walkers[2].wrong))
 		TH_LOG("pages of folios in use that do not look like hugetlb's");
+	EXPECT_EQ(0, atomic_load(&walkers[3].lost)) TH_LOG("pages that stay poisoned");
 	page_tables = open_page_tables();
 	if (page_tables >= 0) {
 		EXPECT_LT(0, atomic_load(&walkers[1].dumps)) TH_LOG("dumps of page tables");
@@ -947,54 +1064,6 @@ TEST_F_TIMEOUT(hvo, fault, RACE_TIMEOUT)
 	close(fd);
 }
 
-/*
- * Where folios are remapped in stages, the pages of some are said to differ from the
- * shared one: they stay as they were, and all others are optimized.
- */
-TEST_F_TIMEOUT(hvo, refused, RACE_TIMEOUT)
-{
-	/* fewer than one a folio: each page that is said to differ is of another one */
-	unsigned long every = self->saved + self->saved / 2, nr, refused;
-	char text[32];
-
-	if (!self->saved)
-		SKIP(return, "folios of this size are not optimized");
-	nr = set_pool(self, self->nr);
-	if (!nr)
-		SKIP(return, NO_MEMORY);
-	ASSERT_EQ(0, set_pool(self, 0));
-	/* where in an interval the count is, is not known */
-	refused = nr * self->saved / every;
-	if (refused < 2)
-		SKIP(return, "too few folios");
-	refused--;
-	/* one that was interrupted may have left it */
-	try_write_file(INJECT "inject", "!" DIFFERS);
-	if (try_write_file(INJECT "inject", DIFFERS))
-		SKIP(return, "needs CONFIG_FAIL_FUNCTION, and remapping in stages");
-	snprintf(text, sizeof(text), "%lu", every);
-	EXPECT_EQ(0, try_write_file(INJECT "interval", text));
-	snprintf(text, sizeof(text), "%lu", refused);
-	EXPECT_EQ(0, try_write_file(INJECT "times", text));
-	EXPECT_EQ(0, try_write_file(INJECT "verbose", "0"));
-	EXPECT_EQ(0, try_write_file(INJECT DIFFERS "/retval", "1"));
-	EXPECT_EQ(0, try_write_file(INJECT "probability", "100"));
-	EXPECT_EQ(nr, set_pool(self, nr));
-	EXPECT_EQ(0, try_write_file(INJECT "probability", "0"));
-	EXPECT_EQ(0, try_write_file(INJECT "inject", "!" DIFFERS));
-
-	TH_LOG("%lu of %lu folios refused", refused, nr);
-	expect_saved(_metadata, self, nr - refused);
-
-	/* A refused folio leaves nothing behind, and can be optimized later. */
-	EXPECT_EQ(0, set_pool(self, 0));
-	expect_saved(_metadata, self, 0);
-	nr = set_pool(self, self->nr);
-	expect_saved(_metadata, self, nr);
-	EXPECT_EQ(0, set_pool(self, 0));
-	expect_saved(_metadata, self, 0);
-}
-
 struct user {
 	FIXTURE_DATA(hvo) * self;
 	char *folio;			/* a mapped folio of the pool */
@@ -1057,6 +1126,395 @@ TEST_F_TIMEOUT(hvo, shrink, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, SHRINKS);
 }
 
+/* Median of @nr values, which are sorted. */
+static unsigned long median(unsigned long *values, size_t nr)
+{
+	qsort(values, nr, sizeof(*values), by_value);
+	return values[nr / 2];
+}
+
+/* Wait until folios that were freed by a worker of the kernel are gone. */
+static void wait_for_empty_pool(FIXTURE_DATA(hvo) * self)
+{
+	const unsigned long long patience = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
+
+	while ((hugetlb_nr_pages(self->size) > self->lost || memmap_pages() != self->before) &&
+	       now_ns() < patience)
+		sched_yield();
+}
+
+/* Microseconds that a fault takes that allocates a folio; expect @saved pages saved. */
+static unsigned long time_fault(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
+				unsigned long saved)
+{
+	char *p = map_folio(self, 0, MAP_PRIVATE | MAP_NORESERVE);
+	unsigned long long began = now_ns(), took;
+
+	ASSERT_NE(NULL, p);
+	p[0] = 1;
+	took = now_ns() - began;
+	EXPECT_EQ(saved, self->before - memmap_pages()) TH_LOG("pages saved after a fault");
+	ASSERT_EQ(0, munmap(p, self->size));
+	wait_for_empty_pool(self);
+	return took / 1000;
+}
+
+/*
+ * Folios are allocated on demand, and save as many pages as those of the pool.  An mmap()
+ * of many waits for at most two grace periods, not for one a folio, and takes at most
+ * twice the time in which the pool grows by as many.  A page fault waits for at most one,
+ * and takes at most half as long again as without HVO.
+ */
+TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+			  __builtin_ctzl(self->size) << MAP_HUGE_SHIFT;
+	unsigned long grow[TIMES], mapping[TIMES], fault[2][TIMES], waited[3] = {}, waits, nr;
+	unsigned long long began;
+	char *p, path[PATH_MAX];
+	bool traced;
+
+	nr = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
+	nr = nr < 2 ? 2 : nr > DEMAND ? DEMAND : nr;
+	snprintf(path, sizeof(path), POOLS "%lukB/nr_overcommit_hugepages", self->size >> 10);
+	if (try_write_num(path, nr))
+		SKIP(return, "no overcommit of this size");
+	if (set_pool(self, nr) < nr)
+		SKIP(return, NO_MEMORY);
+	ASSERT_EQ(0, set_pool(self, 0));
+	traced = trace_start();
+	if (traced)
+		traced_waits();
+
+	for (int i = 0; i < TIMES; i++) {
+		began = now_ns();
+		ASSERT_EQ(nr, set_pool(self, nr));
+		grow[i] = (now_ns() - began) / 1000;
+		waited[0] += traced ? traced_waits() : 0;
+		expect_saved(_metadata, self, nr);
+		ASSERT_EQ(0, set_pool(self, 0));
+		if (traced)
+			traced_waits();
+
+		began = now_ns();
+		p = mmap(NULL, nr * self->size, prot, flags, -1, 0);
+		mapping[i] = (now_ns() - began) / 1000;
+		waits = traced ? traced_waits() : 0;
+		waited[1] = waits > waited[1] ? waits : waited[1];
+		ASSERT_NE(MAP_FAILED, p);
+		expect_saved(_metadata, self, nr);
+		ASSERT_EQ(0, munmap(p, nr * self->size));
+		wait_for_empty_pool(self);
+		expect_saved(_metadata, self, 0);
+		if (traced)
+			traced_waits();
+
+		for (int hvo = 0; hvo < 2; hvo++) {
+			set_hvo(hvo);
+			fault[hvo][i] = time_fault(_metadata, self, hvo * self->saved);
+			waits = traced ? traced_waits() : 0;
+			waited[2] = waits > waited[2] ? waits : waited[2];
+			expect_saved(_metadata, self, 0);
+		}
+	}
+	TH_LOG("microseconds, medians of %d: grow by %lu %lu, mmap of %lu %lu", TIMES, nr,
+	       median(grow, TIMES), nr, median(mapping, TIMES));
+	TH_LOG("microseconds, medians of %d: fault with HVO %lu, without %lu", TIMES,
+	       median(fault[1], TIMES), median(fault[0], TIMES));
+	if (traced && waited[0]) {
+		TH_LOG("grace periods: %lu for %d pools, at most %lu an mmap(), %lu a fault",
+		       waited[0], TIMES, waited[1], waited[2]);
+		EXPECT_LE(waited[1], 2) TH_LOG("grace periods that an mmap() waited for");
+		EXPECT_LE(waited[2], 1) TH_LOG("grace periods that a fault waited for");
+	} else if (self->saved) {
+		TH_LOG("grace periods are not counted: %s", traced ?
+		       "they are not expedited" : "needs CONFIG_RCU_TRACE");
+	}
+	EXPECT_LE(median(mapping, TIMES), 2 * median(grow, TIMES))
+		TH_LOG("mmap() of as many folios as the pool grew by");
+	if (self->saved) {
+		EXPECT_LE(2 * median(fault[1], TIMES), 3 * median(fault[0], TIMES))
+			TH_LOG("a fault with HVO, and one without");
+	}
+}
+
+/* How many pages of the folio at @pfn are poisoned; give them back. */
+static unsigned long unpoison_folio(FIXTURE_DATA(hvo) * self, unsigned long pfn,
+				    uint64_t *flags, uint64_t *counts)
+{
+	const unsigned long n = self->size / psize();
+	unsigned long poisoned = 0;
+
+	if (!read_pages(self, pfn, flags, counts))
+		return -1UL;
+	for (unsigned long i = 0; i < n; i++) {
+		if (!(flags[i] & KPF_HWPOISON))
+			continue;
+		poisoned++;
+		/* all pages of a hugetlb folio show the flag of the head */
+		if (!(flags[i] & KPF_HUGE) || !i)
+			unpoison(pfn + i);
+	}
+	return poisoned;
+}
+
+/*
+ * Errors that hwpoison_filter() filters leave no trace, in folios that are in use and in
+ * free ones.  hwpoison-inject asks the filter for the head page, and memory_failure() for
+ * the page itself: only heads are let through, and the error is in a tail page.
+ */
+TEST_F(hvo, filtered)
+{
+	const unsigned long n = self->size / psize();
+	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
+	unsigned long pfn;
+	char *p;
+
+	ASSERT_NE(NULL, flags);
+	ASSERT_NE(NULL, counts);
+	if (!can_unpoison())
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
+	if (set_pool(self, 2) < 2)
+		SKIP(return, NO_MEMORY);
+	ASSERT_EQ(0, try_write_num(HWPOISON "corrupt-filter-flags-mask", KPF_COMPOUND_HEAD));
+	ASSERT_EQ(0, try_write_num(HWPOISON "corrupt-filter-flags-value", KPF_COMPOUND_HEAD));
+
+	ASSERT_NE(NULL, p = map_folio(self, 0, MAP_PRIVATE));
+	p[0] = 1;
+	pfn = pagemap_get_pfn(self->pagemap, p);
+	for (int in_use = 1; in_use >= 0; in_use--) {
+		if (!in_use)
+			ASSERT_EQ(0, munmap(p, self->size));
+		ASSERT_EQ(0, try_write_num(HWPOISON "corrupt-filter-enable", 1));
+		EXPECT_EQ(0, try_write_num(HWPOISON "corrupt-pfn", pfn + n / 2));
+		ASSERT_EQ(0, try_write_num(HWPOISON "corrupt-filter-enable", 0));
+		EXPECT_EQ(0, unpoison_folio(self, pfn, flags, counts))
+			TH_LOG("poisoned pages of a folio %s", in_use ? "in use" : "of the pool");
+		expect_saved(_metadata, self, 2);
+	}
+
+	/* Without the filter there is one. */
+	EXPECT_EQ(0, try_write_num(HWPOISON "corrupt-pfn", pfn + n / 2));
+	EXPECT_EQ(1, unpoison_folio(self, pfn, flags, counts));
+	EXPECT_EQ(0, set_pool(self, 0));
+	EXPECT_EQ(0, unpoison_folio(self, pfn, flags, counts)) TH_LOG("pages that stay poisoned");
+	expect_saved(_metadata, self, 0);
+	free(flags);
+	free(counts);
+}
+
+static void poison_page(void *pfn)
+{
+	try_write_num(HWPOISON "corrupt-pfn", *(unsigned long *)pfn);
+}
+
+/* An error is reported in a free folio while the folio leaves the pool. */
+TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
+{
+	const unsigned long n = self->size / psize();
+	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
+	unsigned long page, poisoned = 0, lost = 0;
+	struct race race = { .thread_fn = poison_page, .data = &page };
+	char *p;
+
+	ASSERT_NE(NULL, flags);
+	ASSERT_NE(NULL, counts);
+	if (!can_unpoison())
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
+	if (set_pool(self, 4) < 4)
+		SKIP(return, NO_MEMORY);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		ASSERT_EQ(4, set_pool(self, 4));
+		ASSERT_NE(NULL, p = map_folio(self, 0, MAP_PRIVATE));
+		p[0] = 1;
+		page = pagemap_get_pfn(self->pagemap, p) + n / 2;
+		ASSERT_EQ(0, munmap(p, self->size));
+
+		race_begin(&race);
+		hugetlb_set_nr_pages(self->size, 0);
+		race_end(&race);
+
+		set_pool(self, 0);
+		poisoned += unpoison_folio(self, page - n / 2, flags, counts);
+		lost += unpoison_folio(self, page - n / 2, flags, counts);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu of them raced, %lu pages poisoned and given back", race.rounds,
+	       race.overlaps, poisoned);
+	EXPECT_LT(0, poisoned);
+	EXPECT_EQ(0, lost) TH_LOG("pages that stay poisoned");
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	free(flags);
+	free(counts);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
+/*
+ * Two pages of a folio that a file keeps are reported, and one of them again.  When the
+ * folio has been restored and freed, these two pages are poisoned, and no others.
+ */
+TEST_F(hvo, poison_twice)
+{
+	const unsigned long n = self->size / psize();
+	const unsigned int shift = __builtin_ctzl(self->size);
+	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
+	unsigned long pfn;
+	int fd;
+	char *p;
+
+	ASSERT_NE(NULL, flags);
+	ASSERT_NE(NULL, counts);
+	if (!can_unpoison())
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
+	if (set_pool(self, 2) < 2)
+		SKIP(return, NO_MEMORY);
+	fd = memfd_create("hugetlb_vmemmap", MFD_HUGETLB | shift << MFD_HUGE_SHIFT);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	p = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	p[0] = 1;
+	pfn = pagemap_get_pfn(self->pagemap, p);
+	ASSERT_EQ(0, munmap(p, self->size));
+
+	EXPECT_EQ(0, try_write_num(HWPOISON "corrupt-pfn", pfn + n / 2));
+	EXPECT_EQ(-EHWPOISON, try_write_num(HWPOISON "corrupt-pfn", pfn + n - 1))
+		TH_LOG("another page of the folio");
+	EXPECT_EQ(-EHWPOISON, try_write_num(HWPOISON "corrupt-pfn", pfn + n / 2))
+		TH_LOG("the same page again");
+	expect_saved(_metadata, self, 2);
+
+	close(fd);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	ASSERT_TRUE(read_pages(self, pfn, flags, counts));
+	EXPECT_TRUE(flags[n / 2] & KPF_HWPOISON) TH_LOG("the first page");
+	EXPECT_TRUE(flags[n - 1] & KPF_HWPOISON) TH_LOG("the second page");
+	EXPECT_EQ(2, unpoison_folio(self, pfn, flags, counts)) TH_LOG("poisoned pages");
+	EXPECT_EQ(0, unpoison_folio(self, pfn, flags, counts)) TH_LOG("pages that stay poisoned");
+	free(flags);
+	free(counts);
+}
+
+/*
+ * alloc_contig_range() takes memory with free folios of the pool: others replace them, they
+ * are restored, and all counts are exact.  A folio of 1 GiB is allocated while every other
+ * folio of nearly all memory is in the pool, so that no GiB is free.
+ */
+TEST_F_TIMEOUT(hvo, contig, RACE_TIMEOUT)
+{
+	const unsigned long giant = MB(1024);
+	unsigned long sizes[16], nr, kept, saved, giants;
+	int n = detect_hugetlb_page_sizes(sizes, 16);
+	bool found = false;
+	char *p;
+
+	for (int i = 0; i < n; i++)
+		found |= sizes[i] == giant;
+	if (!found || self->size >= giant)
+		SKIP(return, "no folios of 1 GiB that others can make room for");
+	saved = giant / psize() * STRUCT_PAGE / psize() - 1;
+
+	nr = set_pool(self, sysconf(_SC_AVPHYS_PAGES) / 16 * 15 * psize() / self->size);
+	if (nr * self->size < 3 * giant)
+		SKIP(return, "needs memory for three folios of 1 GiB");
+	p = mmap(NULL, nr * self->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS |
+		 MAP_HUGETLB | __builtin_ctzl(self->size) << MAP_HUGE_SHIFT, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	for (unsigned long i = 0; i < nr; i++)
+		p[i * self->size] = 1;
+	for (unsigned long i = 0; i < nr; i += 2)
+		ASSERT_EQ(0, madvise(p + i * self->size, self->size, MADV_REMOVE));
+	/* the folios that are still in use, which then are free ones of the pool */
+	kept = set_pool(self, nr / 2);
+	ASSERT_EQ(0, munmap(p, nr * self->size));
+	EXPECT_EQ(nr / 2, kept);
+	expect_saved(_metadata, self, kept);
+
+	hugetlb_set_nr_pages(giant, 1);
+	giants = hugetlb_nr_pages(giant);
+	TH_LOG("%lu of %lu folios kept, %lu of 1 GiB allocated", kept, nr, giants);
+	EXPECT_EQ(kept, hugetlb_nr_pages(self->size) - self->lost);
+	EXPECT_EQ(kept * self->saved + giants * saved, self->before - memmap_pages())
+		TH_LOG("pages saved with a folio of 1 GiB");
+	hugetlb_set_nr_pages(giant, 0);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	if (!giants && __test_passed(_metadata))
+		SKIP(return, "no contiguous memory");
+}
+
+/* Read idle flags of pages around w->pfn: the kernel takes references to those in use. */
+static void *read_idle(void *arg)
+{
+	struct walker *w = arg;
+	int fd = open(PAGE_IDLE, O_RDONLY | O_CLOEXEC);
+	uint64_t bits;
+
+	if (fd < 0)
+		return NULL;
+	while (!atomic_load(w->stop)) {
+		if (pread(fd, &bits, sizeof(bits), atomic_load(&w->pfn) / 64 * 8) == sizeof(bits))
+			atomic_fetch_add(&w->turns, 1);
+	}
+	close(fd);
+	return NULL;
+}
+
+/*
+ * Pages in use are freed and become tail pages of the pool's folios, while their references
+ * are taken by pfn.
+ */
+TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
+{
+	void *(*const walks[])(void *) = { read_idle };
+	struct walker walkers[ARRAY_SIZE(walks)] = {};
+	const unsigned long long end = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
+	unsigned long nr = self->nr < 16 ? self->nr : 16, rounds = 0, tails = 0;
+	const unsigned long size = nr / 2 * self->size;
+	const uint64_t tail = KPF_HUGE | KPF_COMPOUND_TAIL;
+	atomic_bool stop = false;
+	bool walked;
+
+	if (access(PAGE_IDLE, R_OK))
+		SKIP(return, "needs CONFIG_IDLE_PAGE_TRACKING");
+	nr = set_pool(self, nr);
+	if (!nr)
+		SKIP(return, NO_MEMORY);
+	start_walkers(self, walkers, ARRAY_SIZE(walks), walks, &stop);
+	while (tails < RACE_MIN_OVERLAPS && now_ns() < end) {
+		unsigned long pfn;
+		uint64_t flags;
+		char *p;
+
+		/* The pages of the pool are the first that are allocated now. */
+		set_pool(self, 0);
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, p);
+		madvise(p, size, MADV_NOHUGEPAGE);
+		memset(p, 1, size);
+		pfn = pagemap_get_pfn(self->pagemap, p + size / 2);
+		atomic_store(&walkers[0].pfn, pfn);
+		ASSERT_EQ(0, munmap(p, size));
+
+		set_pool(self, nr);
+		ASSERT_EQ(sizeof(flags), pread(self->kpageflags, &flags, sizeof(flags), pfn * 8));
+		tails += (flags & tail) == tail;
+		rounds++;
+	}
+	walked = stop_walkers(walkers, ARRAY_SIZE(walks), &stop);
+	TH_LOG("%lu rounds, in %lu the page became a tail page, %lu looks at it", rounds, tails,
+	       atomic_load(&walkers[0].turns));
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	if ((!walked || tails < RACE_MIN_OVERLAPS) && __test_passed(_metadata))
+		SKIP(return, "too few pages became tail pages");
+}
+
 /*
  * The pool shrinks and grows while folios of it are migrated, between two nodes, or
  * else by soft offline: then it is empty, and can be filled.
@@ -1077,7 +1535,7 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 	if (!nodes && self->size > MB(2))
 		SKIP(return, "would lose too much memory");
 	if (!nodes && !can_soft_offline(self))
-		SKIP(return, "soft offline needs CONFIG_MEMORY_FAILURE, and memory");
+		SKIP(return, "soft offline needs CONFIG_HWPOISON_INJECT, and memory");
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/surplus_hugepages",
 		 self->size >> 10);
 	start_walkers(self, walkers, 1, walks, &stop);
@@ -1089,6 +1547,7 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 	stop_walkers(walkers, 1, &stop);
 	TH_LOG("%lu folios migrated %s, the pool resized %lu times",
 	       atomic_load(&walkers[0].turns), nodes ? "between nodes" : "on their node", resized);
+	EXPECT_EQ(0, atomic_load(&walkers[0].lost)) TH_LOG("pages that stay poisoned");
 
 	EXPECT_EQ(0, set_pool(self, 0));
 	ASSERT_EQ(0, read_sysfs(path, &surplus));
@@ -1101,34 +1560,33 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 }
 
 #if defined(__aarch64__)
-/* How often the kernel has said, since it booted, that it cannot split the vmemmap. */
-static unsigned long said_too_late(void)
+/* Does the kernel say, in the part of its log that @kmsg has not read, @text? */
+static bool said(int kmsg, const char *text)
 {
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	unsigned long n = 0;
+	bool found = false;
 	char line[8192];
 	ssize_t len;
 
-	if (fd < 0)
-		ksft_exit_fail_perror("/dev/kmsg");
-	while ((len = read(fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+	while ((len = read(kmsg, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
 		if (len <= 0)
 			continue;
 		line[len] = 0;
-		n += !!strstr(line, "that these CPUs cannot split");
+		found |= !!strstr(line, text);
 	}
-	close(fd);
-	return n;
+	return found;
 }
 
 /*
- * HVO was not asked for when the kernel booted, and is now.  With pages of 4 KiB and
- * without BBM level 3 that is too late: nothing is saved, and the kernel says why, once.
+ * HVO was not requested when the kernel booted.  With pages of 4 KiB and without BBM level
+ * 3, memory that is there cannot be optimized.  The kernel says so when HVO is enabled, or
+ * refuses it if no memory can be added.
  */
 TEST(not_asked)
 {
-	unsigned long before, during, said;
+	unsigned long before, during;
 	const unsigned long nr = 4;
+	bool warned, enabled;
+	int ret, kmsg;
 
 	if (geteuid())
 		SKIP(return, "needs root");
@@ -1140,20 +1598,33 @@ TEST(not_asked)
 
 	hugetlb_set_nr_pages(MB(2), 0);
 	before = memmap_pages();
-	/* by a test before this one */
-	said = said_too_late();
-	EXPECT_LE(said, 1);
-	set_hvo(true);
-	for (int i = 0; i < 2; i++) {
-		hugetlb_set_nr_pages(MB(2), nr);
-		EXPECT_EQ(nr, hugetlb_nr_pages(MB(2)));
-		during = memmap_pages();
-		hugetlb_set_nr_pages(MB(2), 0);
-	}
-	TH_LOG("%lu pages saved by %lu folios", before - during, nr);
-	EXPECT_EQ(before == during || said, said_too_late())
-		TH_LOG("lines that say why nothing is saved");
+	set_hvo(false);
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ASSERT_LE(0, kmsg);
+	ASSERT_EQ(0, lseek(kmsg, 0, SEEK_END));
+	ret = try_write_num(SYSCTL, 1);
+	warned = said(kmsg, "only memory that is added from now on can be optimized");
+	enabled = read_num(SYSCTL);
+	if (ret)
+		EXPECT_EQ(-EOPNOTSUPP, ret) TH_LOG("enabling HVO");
+	EXPECT_EQ(!ret, enabled);
+
+	hugetlb_set_nr_pages(MB(2), nr);
+	EXPECT_EQ(nr, hugetlb_nr_pages(MB(2)));
+	during = memmap_pages();
+	hugetlb_set_nr_pages(MB(2), 0);
+	TH_LOG("HVO %s%s, %lu pages saved by %lu folios", enabled ? "enabled" : "refused",
+	       warned ? " with a warning" : "", before - during, nr);
+	EXPECT_EQ(enabled && !warned, before > during)
+		TH_LOG("HVO saves pages, or is refused or warned of");
 	EXPECT_EQ(before, memmap_pages());
+
+	/* It is on: that is no reason to refuse, or to warn again. */
+	if (enabled) {
+		EXPECT_EQ(0, try_write_num(SYSCTL, 1));
+		EXPECT_FALSE(said(kmsg, "only memory that is added")) TH_LOG("a second warning");
+	}
+	close(kmsg);
 	restore_settings();
 }
 #endif
