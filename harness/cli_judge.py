@@ -15,9 +15,12 @@ from .judge_suite import judge_suite
 from .judgement import Judgement, stale_findings
 from .ktap import KunitTools
 from .output import summary, write_files
+from .plan import read_plan
+from .plans import plan_of_environment
 from .results import Results, read_results
 from .splats import read_rules
 from .topics import read_order, topics_folder
+from .walk import dry_run, walk
 
 JUDGES = {'run': judge_run, 'mutants': judge_mutants, 'kselftest': judge_suite, 'bench': judge_bench, 'boots': judge_boots,
           'repeat': judge_repeat}
@@ -46,6 +49,18 @@ def do_judge(args: argparse.Namespace) -> int:
     return 0 if judgement.is_good else 1
 
 
+def do_verb(args: argparse.Namespace) -> int:
+    """Plan, walk and judge in one process: a signal that ends it ends the walk, too. DRY=1: print the commands."""
+    made = plan_of_environment(args.verb, args.arch)
+    made.write()
+    plan = read_plan(made.name)
+    if os.environ.get('DRY'):
+        dry_run(plan)
+        return 0
+    args.name = plan.name
+    return walk(plan) or do_judge(args)
+
+
 def add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add the commands of this module."""
     text = ("judge the guests of out/result/NAME, print the summary, and leave it there with result.json and junit.xml; "
@@ -56,3 +71,8 @@ def add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]'
     parser.add_argument('--results', type=Path, metavar='DIR', help='the folder of the results (OUT=/result)')
     parser.add_argument('--kunit', type=Path, metavar='DIR',
                         help="a kernel's tools/testing/kunit, for its KTAP parser (OUT=/linux/tools/testing/kunit)")
+    text = 'plan a verb as plan does, walk through it and judge it, in one process; DRY=1 prints commands'
+    parser = commands.add_parser('do', help=text, description=text)
+    parser.set_defaults(func=do_verb, results=None, kunit=None)
+    parser.add_argument('verb', choices=tuple(JUDGES))
+    parser.add_argument('arch', nargs='*')
