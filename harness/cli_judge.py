@@ -51,14 +51,13 @@ def do_judge(args: argparse.Namespace) -> int:
 
 def do_verb(args: argparse.Namespace) -> int:
     """Plan, walk and judge in one process: a signal that ends it ends the walk, too. DRY=1: print the commands."""
-    made = plan_of_environment(args.verb, args.arch)
-    made.write()
-    plan = read_plan(made.name)
+    plan = plan_of_environment(args.verb, args.arch)
     if os.environ.get('DRY'):
         dry_run(plan)
         return 0
+    plan.write()
     args.name = plan.name
-    return walk(plan) or do_judge(args)
+    return walk(read_plan(plan.name)) or do_judge(args)
 
 
 def add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
