@@ -648,8 +648,11 @@ static void do_operation(struct worker *w, unsigned long first, unsigned long en
 	}
 	effect = w->op->run(w, d.area + first * d.page_size, (end - first) * d.page_size);
 	w->op->done += effect != FAILED;
-	/* others may map a page of a file before it goes, which drops the write-protection */
-	if (effect == RENEWED && w->op->alone && !alone)
+	/*
+	 * Others may map a page of a file before it goes, which drops the write-protection.
+	 * In hugetlb any fault or UFFDIO_WRITEPROTECT in the mapping keeps the page mapped.
+	 */
+	if (effect == RENEWED && w->op->alone && (!alone || d.kind == HUGETLB))
 		effect = DROPPED;
 	if (effect == FAILED)
 		effect = w->op->effect[d.private] == SAME ? SAME : DROPPED;
