@@ -37,9 +37,10 @@
 #define GP_EVENT	INSTANCE "/events/rcu/rcu_exp_grace_period/"
 /* cycles in a row that may optimize no folio */
 #define IDLE		1000
-/* migrations, and folios given back while the pool shrinks, that are enough */
+/* migrations, folios given back while the pool shrinks, and poisoned then, that are enough */
 #define MIGRATIONS	50
 #define SHRINKS		20
+#define POISONS		20
 /* measurements of a time, and folios that an mmap() is measured with */
 #define TIMES		31
 #define DEMAND		512
@@ -1338,7 +1339,7 @@ TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
 	expect_saved(_metadata, self, 0);
 	free(flags);
 	free(counts);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race, POISONS);
 }
 
 /*
