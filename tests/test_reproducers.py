@@ -6,12 +6,12 @@ import re
 import sys
 
 from support import TOP, CommandTest, main, write
-from harness.topics import read_order, read_series
 
 REPRODUCERS = TOP / 'reproducers'
-sys.path.insert(0, str(REPRODUCERS))
+sys.path[:0] = [str(REPRODUCERS), str(TOP)]
 import fixes  # noqa: E402
 import stable  # noqa: E402
+from harness.topics import read_order, read_series  # noqa: E402
 
 AFFECTED = REPRODUCERS / 'affected.py'
 PROGRAMS = sorted(p for p in REPRODUCERS.glob('*.c') if p.stem != 'init')
