@@ -35,7 +35,7 @@ class Table(CommandTest):
 
     def test_at_most_a_third_cannot_be_shown(self):
         """Of the fixes of bugs that a user, or root, can trigger."""
-        series = {patch.name: patch for topic in read_order(TOP / 'topics').values() for patch in read_series(topic)}
+        series = {patch.file: patch for topic in read_order(TOP / 'topics').values() for patch in read_series(topic)}
         ours = [f for f in fixes.load() if f.subject and series[f.patch().name].values['trigger'] != 'none']
         self.assertLessEqual(3 * sum(f.shown is fixes.Shown.CANNOT for f in ours), len(ours))
 
