@@ -1108,7 +1108,8 @@ TEST_F_TIMEOUT(race, protect_reclaimed, RACE_TIMEOUT)
 	}
 	close(pagemap);
 	munmap(area, size);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	/* the table is freed in a small part of the time: few rounds overlap, and they suffice */
+	skip_unless_raced(_metadata, &race, 20);
 }
 
 /* A thread that only reads, with PAGEMAP_SCAN: it holds the lock of a hugetlb VMA. */
