@@ -71,7 +71,7 @@ def add_commands(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]'
     parser.add_argument('--kunit', type=Path, metavar='DIR',
                         help="a kernel's tools/testing/kunit, for its KTAP parser (OUT=/linux/tools/testing/kunit)")
     text = 'plan a verb as plan does, walk through it and judge it, in one process; DRY=1 prints commands'
-    parser = commands.add_parser('do', help=text, description=text)
+    parser = commands.add_parser('verb', help=text, description=text)
     parser.set_defaults(func=do_verb, results=None, kunit=None)
     parser.add_argument('verb', choices=tuple(JUDGES))
     parser.add_argument('arch', nargs='*')
