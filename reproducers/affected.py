@@ -23,7 +23,7 @@ SECONDS = 10        # for a race
 LONG_SECONDS = 60   # for a race that had too few overlaps
 
 FIXES_MD = """<!-- Made by "reproducers/affected.py --table". -->
-# Fixes, and what stock kernels answer
+# Fixes, and the answers of stock kernels
 
 ## Which program shows which bug
 
