@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The verbs. "make help" lists them. Each prints what it runs; output of long stages is in out/log/.
-#
-#   ARCH=(a file of guest/arch)  TOPIC=..  TEST=..  VARIANT=base|series  KERNEL=/path  PATCH=..  KERNEL_SRC=/path
-#   FLAVOUR=debug+..  MUTANT=..  CATEGORY=..  N=..  GUESTS=..  FORCE=1  DRY=1  GDB=1  OUT=/path  CACHE=/path  JOBS=..
+# The verbs. "make help" lists them, and "All settings" in README.md has the variables. Each prints what it runs; output of
+# long stages is in out/log/.
 
 ARCH ?= x86_64
 export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N GUESTS FORCE DRY GDB
@@ -112,7 +110,17 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	FLAVOUR=debug+kasan+rcu_strict scripts/mutants
 	FLAVOUR=debug+nr_cpus_2 scripts/mutants
 	FLAVOUR=debug+xfs scripts/mutants
+	FLAVOUR=debug+page_ref TEST=refs scripts/run x86_64 arm64
+	FLAVOUR=debug+rt TEST=secret.unmap scripts/run arm64
+	FLAVOUR=debug+rt scripts/mutants
+	FLAVOUR=debug+16k+va36 TEST=race.thp.free scripts/run arm64
+	FLAVOUR=debug+16k+va36 scripts/mutants
+	FLAVOUR=debug+sv39 TEST=table.pud.move scripts/run riscv64
+	FLAVOUR=debug+bbml3 scripts/mutants
+	FLAVOUR=debug+hvo_off scripts/mutants
 	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
+	FLAVOUR=debug+1g TEST=gigantic scripts/run x86_64 arm64
+	FLAVOUR=debug+1g TEST=contig scripts/run x86_64 arm64
 	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
 	FLAVOUR=debug+hvo_off TEST=not_asked scripts/run arm64
 	FLAVOUR=debug+hvo_cold TEST=2m.fault scripts/run arm64
