@@ -3,8 +3,10 @@
 """README.md: its figures, verbs, settings and places are those of the repository."""
 
 import re
+import subprocess
 import sys
 import unittest
+from fnmatch import fnmatch
 
 from support import SETTINGS, TOP, main
 
@@ -71,6 +73,12 @@ class Readme(unittest.TestCase):
         for path in TOP.iterdir():
             if path.is_dir() and path.name not in ('.git', 'out', '__pycache__'):
                 self.assertIn(f'`{path.name}/`', said)
+
+    def test_every_file_has_a_maintainer(self):
+        patterns = re.findall(r'^F:\t(.*)$', (TOP / 'MAINTAINERS').read_text(), re.M)
+        listed = subprocess.run(['git', 'ls-files'], cwd=TOP, capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual([path for path in listed if path not in ('COPYING', 'MAINTAINERS', '.gitignore', '.shellcheckrc') and
+                          not any(path.startswith(f) if f.endswith('/') else fnmatch(path, f) for f in patterns)], [])
 
     def test_evidence_runs_every_flavour(self):
         """A case, or a mutant, of another flavour than debug has a stage of make evidence that runs it there."""
