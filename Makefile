@@ -104,6 +104,8 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	scripts/packages all
 	scripts/lint napot
 	scripts/prefixes $(ARCH)
+	mkdir -p $(O)/stable
+	scripts/harness stage stable bash -c 'scripts/stable >$(O)/stable/table.md'
 	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
 	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
 	FLAVOUR=debug+xfs TEST=longterm.xfs scripts/run x86_64 arm64
