@@ -7,8 +7,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from .arch import TOP, find_arch
 from .boot import boot_guest, find_guest, result_folder
@@ -155,6 +157,17 @@ def write_record(name: str, stage: Stage, counts: tuple[int, int, int]) -> None:
     (folder / 'summary.txt').write_text(f'{name}: {passed} passed, {failed} failed, {skipped} skipped; see {stage.log}\n')
 
 
+def not_passed(name: str, result: dict[str, Any]) -> Iterator[str]:
+    """A line for each case of a result that did not pass, and for each finding: all that the end of a long log has to say."""
+    for case in result.get('cases', []):
+        if case['outcome'] != 'passed':
+            cells = ((cell['column'], cell['verdict'], cell['reason'], cell['splat'] or cell['note']) for cell in case['columns'])
+            said = '; '.join(' '.join(str(word) for word in words if word) for words in cells)
+            yield ' '.join(word for word in (f'{name}:', case['outcome'], case['mutant'], case['case'], case['arch']) if word) + f': {said}'
+    for finding in result.get('findings', []):
+        yield ' '.join(word for word in (f'{name}:', finding['guest'], finding['section'], finding['fault'], finding['text']) if word)
+
+
 def totals(names: list[str]) -> tuple[int, int, int]:
     """Passed, failed and skipped of the results of these names. One that is not there has failed."""
     passed = failed = skipped = 0
@@ -165,6 +178,10 @@ def totals(names: list[str]) -> tuple[int, int, int]:
             failed += 1
             continue
         result = json.loads(path.read_text())
+        for line in not_passed(name, result):
+            print(line)
+        if result['failed'] and 'cases' not in result:
+            print(f"{name}: {result['failed']} failed")
         passed, failed, skipped = (total + result[word] for total, word in
                                    ((passed, 'passed'), (failed, 'failed'), (skipped, 'skipped')))
     return passed, failed, skipped

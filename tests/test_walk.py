@@ -239,6 +239,16 @@ class Records(CommandTest):
         self.says(1, '^gone: no result$', *self.harness('total', 'a', 'gone'))
         self.says(1, '^1 passed, 1 failed, 0 skipped$', *self.harness('total', 'a', 'gone'))
 
+    def test_total_names_failures(self):
+        """The end of a long log says which case failed, and how."""
+        cell = {'column': 'series', 'verdict': 'SPLAT', 'reason': 'unexpected', 'splat': 'WARNING: x', 'note': None}
+        case = {'case': 'selftest:a.b', 'arch': 'um', 'mutant': None, 'outcome': 'failed', 'columns': [cell]}
+        finding = {'guest': 'um-series', 'section': None, 'fault': 'splat', 'text': 'BUG: y'}
+        write(self.work / 'out/result/a/result.json', json.dumps({'passed': 0, 'failed': 2, 'skipped': 0, 'cases': [case],
+                                                                  'findings': [finding]}))
+        self.says(1, '^a: failed selftest:a.b um: series SPLAT unexpected WARNING: x$', *self.harness('total', 'a'))
+        self.says(1, '^a: um-series splat BUG: y$', *self.harness('total', 'a'))
+
     def test_unknown_command(self):
         self.says(2, "invalid choice: 'nope'", *self.harness('nope'))
 
