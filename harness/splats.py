@@ -19,6 +19,10 @@ SPLAT = re.compile(
 PANIC = re.compile(r'Kernel panic - not syncing')
 LOST = re.compile(r'printk messages dropped')
 STAMP = re.compile(r'^\[ *[0-9.]+\](\[[^]]*\])? ')
+# A report of WARN() begins and ends, its first line, and lines that say where and how the kernel got there.
+REPORT = re.compile(r'^-+\[ cut here \]-+$|^---\[ end trace ')
+WARNING = re.compile(r'WARNING: ')
+PLACE = re.compile(r' *(Call [Tt]race:|(RIP|pc|lr|epc) ?:|(\? )?\S+\+0x[0-9a-f]+/0x[0-9a-f]+)')
 MARK = re.compile(r'mm: (begin|end) (\S+)')
 
 
@@ -74,17 +78,24 @@ def read_log(text: str, rules: list[Rule]) -> Log:
     """Find the sections and the complaints of a kernel log."""
     log = Log([STAMP.sub('', line) for line in text.splitlines()])
     section: str | None = None
+    report: list[str] = []      # the rules that allow the warning whose report this is
     for number, line in enumerate(log.lines):
         mark = MARK.match(line)
         if mark:
             is_begin = mark.group(1) == 'begin'
             (log.begun if is_begin else log.ended).add(mark.group(2))
             section = mark.group(2) if is_begin else None
+        if mark or REPORT.search(line):
+            report = []
         log.panicked |= bool(PANIC.search(line))
         log.lost_messages |= bool(LOST.search(line))
         if not SPLAT.search(line):
             continue
         matched = [rule.regex.pattern for rule in rules if rule.regex.search(line)]
+        if WARNING.match(line):
+            report = matched
+        elif PLACE.match(line):
+            matched = matched or report
         log.allowed.update(matched)
         if not matched:
             # WARN() prints its message before the line with the place

@@ -217,6 +217,27 @@ class AllowedSplats(KunitTest):
             guest.write(console=marks('kunit:s', WARNING))
         self.judge(0, '^2 passed, 0 failed, 0 skipped$')
 
+    def report(self, *more):
+        """A warning that is allowed, to its end."""
+        return marks('kunit:s', '\n'.join(f'[ 1.0] {line}' for line in (
+            '------------[ cut here ]------------', 'WARNING: mm/x.c:1 at f+0x1/0x2', 'pc : __page_table_check_ptes_set+0x1/0x2',
+            'Call trace:', ' __page_table_check_ptes_set+0x1/0x2 (P)', *more)) + '\n')
+
+    def test_rest_of_the_report(self):
+        for guest in (self.base, self.series):
+            guest.write(console=self.report('---[ end trace 0000000000000000 ]---'))
+        self.judge(0, '^2 passed, 0 failed, 0 skipped$')
+
+    def test_another_report(self):
+        for guest in (self.base, self.series):
+            guest.write(console=self.report('---[ end trace 0000000000000000 ]---', 'Call trace:'))
+        self.judge(1, 'SPLAT')
+
+    def test_another_complaint_in_the_report(self):
+        for guest in (self.base, self.series):
+            guest.write(console=self.report('BUG: sleeping function called from invalid context'))
+        self.judge(1, 'SPLAT')
+
     def test_without_reason(self):
         write(self.rules, 'WARNING: mm/x\n')
         with self.assertRaisesRegex(HarnessError, 'has no reason'):
