@@ -42,13 +42,14 @@ def say(text: str) -> None:
     print(f'affected: {text}', file=sys.stderr)
 
 
-def examine(kernel: Kernel, names: list[str], initrd: Path, folder: Path, seconds: int, times: int) -> None:
+def examine(kernel: Kernel, names: list[str], initrd: Path, folder: Path, seconds: int, times: int,
+            nodes: bool = False) -> None:
     """Run those reproducers; if one of them kills the kernel, go on with the next in a new guest."""
     rest = list(names)
     for number in range(len(names)):
         guest_name = f'{kernel.arch.name}-{kernel.label}-{"+".join(rest)[:40]}-{seconds}-{number}'
         console = folder / f'{guest_name.replace("/", "_")}.console'
-        ended = guests.boot(kernel.arch, kernel.image, initrd, rest, seconds, times, console)
+        ended = guests.boot(kernel.arch, kernel.image, initrd, rest, seconds, times, console, nodes)
         guest = guests.parse(console.read_text(errors='replace'), ended)
         kernel.version = guest.version or kernel.version
         kernel.said.update(guest.said)
@@ -65,13 +66,14 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, args:
     started = os.times()
     try:
         kernel.sha256 = hashlib.sha256(kernel.image.read_bytes()).hexdigest()
-        together = [f.reproducer for f in todo if not f.alone]
-        for names in [together, *([f.reproducer] for f in todo if f.alone)]:
+        together = [f.reproducer for f in todo if not f.alone and not f.nodes]
+        nodes = [f.reproducer for f in todo if f.nodes]
+        for names in [together, nodes, *([f.reproducer] for f in todo if f.alone)]:
             if names:
-                examine(kernel, names, initrd, folder, args.seconds, args.times)
+                examine(kernel, names, initrd, folder, args.seconds, args.times, names == nodes)
         short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
         if short and args.seconds * args.times < LONG_SECONDS:
-            examine(kernel, short, initrd, folder, LONG_SECONDS, args.times)
+            examine(kernel, short, initrd, folder, LONG_SECONDS, args.times, bool(set(short) & set(nodes)))
     except (Trouble, OSError) as trouble:
         kernel.trouble = str(trouble)
         say(f'{kernel.label} {kernel.arch.name}: {trouble}')

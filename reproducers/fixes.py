@@ -42,6 +42,7 @@ class Fix:
     reason: str = ''
     files: tuple[str, ...] = ()
     alone: bool = False
+    nodes: bool = False     # the reproducer wants two NUMA nodes
     arches: tuple[str, ...] = ()    # that have the bug; all if empty
     since: str = ''         # the first release with the bug
     shown_since: str = ''   # the first release where the program shows it, if that is a later one

@@ -12,7 +12,7 @@
 #include "repro.h"
 
 #define TIMES 50
-#define FILE_SIZE (2UL << 20)
+#define FILE_SIZE (512UL << 10)
 
 static const struct {
 	const char *pool;

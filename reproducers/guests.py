@@ -3,6 +3,7 @@
 
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import struct
@@ -23,6 +24,8 @@ from harness.errors import HarnessError  # noqa: E402, F401
 
 # A guest whose console stays silent for so long is ended, in seconds.
 SILENCE = 180
+# Bytes of a guest's swap.
+SWAP = 64 << 20
 DEATH = re.compile(r'Kernel panic - not syncing.*|kernel BUG at .*|BUG: .*|Oops.*|Internal error: .*|'
                    r'Unable to handle kernel .*|general protection fault.*|Unhandled fault.*')
 # The kernel complains, and may go on.
@@ -191,8 +194,37 @@ def build(arch: Arch, names: list[str], folder: Path) -> Path:
         shutil.rmtree(root)
 
 
-def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, times: int, console: Path) -> str:
-    """Boot the image with the reproducers, each so many times; return why the guest was ended from here, or ''."""
+def two_nodes() -> list[str]:
+    """Options of QEMU: half of the memory, and a processor, in each of two NUMA nodes."""
+    return [word for n in range(2) for word in ('-object', f'memory-backend-ram,id=node{n},size=1024M',
+                                                '-numa', f'node,nodeid={n},memdev=node{n},cpus={n}')]
+
+
+def swap_disks(folder: Path) -> list[str]:
+    """Options of QEMU: a disk for swap, as NVMe, for which Debian's cloud kernels have a driver, and as virtio."""
+    disk = folder / 'swap.img'
+    if not disk.exists():
+        partial = disk.with_suffix('.partial')
+        with partial.open('wb') as f:
+            f.truncate(SWAP)
+        mkswap = shutil.which('mkswap', path=f'{os.environ["PATH"]}:/sbin:/usr/sbin')
+        if not mkswap:
+            raise Trouble('missing mkswap; install the package util-linux')
+        done = subprocess.run([mkswap, str(partial)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Trouble(f'mkswap failed: {done.stderr.strip()}; is {folder} full?')
+        partial.rename(disk)
+    drive = f'file={disk},if=none,format=raw,snapshot=on,file.locking=off'
+    return ['-drive', f'{drive},id=nvme', '-device', 'nvme,drive=nvme,serial=swap',
+            '-drive', f'{drive},id=virtio', '-device', 'virtio-blk-pci,drive=virtio,serial=swap']
+
+
+def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, times: int, console: Path,
+         nodes: bool = False) -> str:
+    """
+    Boot the image with the reproducers, each so many times, with two NUMA nodes if @nodes; return why the guest was ended
+    from here, or ''.
+    """
     need(arch.qemu[0])
     console.parent.mkdir(parents=True, exist_ok=True)
     console.write_bytes(b'')
@@ -200,9 +232,9 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on '
                f'SECONDS={seconds} N={times} -- {" ".join(names)}')
     # sockets: the MP table of x86_64, for kernels without ACPI, lists no other processors
-    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048',
+    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048', *(two_nodes() if nodes else []),
                '-nodefaults', '-no-reboot', '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
-               '-append', cmdline]
+               *swap_disks(console.parent), '-append', cmdline]
     with messages.open('wb') as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                                       stderr=subprocess.STDOUT) as qemu:
         try:

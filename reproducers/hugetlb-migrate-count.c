@@ -8,7 +8,7 @@
  */
 #include "repro.h"
 
-#define ROUNDS 100
+#define ROUNDS 300
 
 struct page {
 	char *p;
@@ -26,12 +26,12 @@ static void soft_offline(void *data)
 int main(int argc, char **argv)
 {
 	struct page page = { .migrated = 0 };
-	struct race race = { .theirs = soft_offline, .data = &page, .want = 30 };
+	struct race race = { .theirs = soft_offline, .data = &page, .want = 200 };
 	char surplus_file[sizeof(pool_file) + 8];
 	unsigned long size;
 	long surplus = 0;
 
-	begin(argc, argv, "take 100 pages of 4 kB out of use and spoil the hugetlb pool until the next boot", true);
+	begin(argc, argv, "take 300 pages of 4 kB out of use and spoil the hugetlb pool until the next boot", true);
 	size = hugetlb_pool(0);
 	if (pool_before)
 		finish(CANNOT_SAY, "the hugetlb pool is in use; lower nr_hugepages to 0 first");

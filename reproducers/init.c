@@ -22,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +51,16 @@ static void mounted(const char *type, const char *where)
 	mkdir(where, 0755);
 	if (mount(type, where, type, 0, NULL) && errno != EBUSY)
 		say("missing %s: %s", type, strerror(errno));
+}
+
+/* Swap, if the kernel has a driver for one of the disks. */
+static void swap_on(void)
+{
+	static const char *const disks[] = { "/dev/nvme0n1", "/dev/vda" };
+
+	for (int n = 0; n < 2; n++)
+		if (!swapon(disks[n], 0))
+			return;
 }
 
 static time_t now(void)
@@ -145,6 +156,7 @@ int main(int argc, char **argv)
 	mounted("sysfs", "/sys");
 	mounted("tmpfs", "/tmp");
 	say_version();
+	swap_on();
 	if (chdir("/tmp"))
 		say("missing /tmp: %s", strerror(errno));
 	for (int i = 1; i < argc; i++)

@@ -421,8 +421,10 @@ UNUSED static unsigned long hugetlb_pool(long nr)
 	if (kb > 32 * 1024)
 		finish(CANNOT_SAY, "hugetlb pages of %ld kB are too large for this program", kb);
 	snprintf(pool_file, sizeof(pool_file), "/sys/kernel/mm/hugepages/hugepages-%ldkB/nr_hugepages", kb);
-	pool_before = read_number(pool_file, "");
-	atexit(pool_restore);
+	if (pool_before < 0) {
+		pool_before = read_number(pool_file, "");
+		atexit(pool_restore);
+	}
 	put_number(pool_file, pool_before + nr);
 	if (read_number("/proc/meminfo", "HugePages_Free:") - read_number("/proc/meminfo", "HugePages_Rsvd:") < nr)
 		finish(CANNOT_SAY, "no %ld free hugetlb pages", nr);

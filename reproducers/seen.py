@@ -26,7 +26,8 @@ def load(path: Path = SEEN) -> list[dict]:
 def save(result: Path, path: Path = SEEN) -> None:
     """Add the stock kernels of a result.json; they take the place of older ones of the same series and architecture.
 
-    Of the same package, results of other programs stay.
+    Of the same package, results of other programs stay, and AFFECTED stays: that a race was lost once is proof, that it was
+    not lost is none.
     """
     def place(entry: dict) -> tuple:
         return entry['arch'], numbers(entry['version'])[:2]
@@ -40,7 +41,8 @@ def save(result: Path, path: Path = SEEN) -> None:
                      'results': {n: r['outcome'] for n, r in sorted(kernel['results'].items())}}
             old = known.get(place(entry))
             if old and old['package'] == entry['package']:
-                entry['results'] = dict(sorted({**old['results'], **entry['results']}.items()))
+                proof = {n: w for n, w in old['results'].items() if w == Outcome.AFFECTED.value}
+                entry['results'] = dict(sorted({**old['results'], **entry['results'], **proof}.items()))
             known[place(entry)] = entry
     ordered = sorted(known.values(), key=lambda e: (e['arch'] != 'x86_64', e['arch'], [-n for n in numbers(e['version'])]))
     path.write_text(json.dumps(ordered, indent=1) + '\n')

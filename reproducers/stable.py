@@ -57,7 +57,7 @@ def disagreements(all_fixes: list[Fix], entries: list[dict] | None = None, topic
         if fix.reproducer:
             lines += of_results(fix, seen.load() if entries is None else entries)
             comment = (fixes.HERE / f'{fix.reproducer}.c').read_text().split('*/')[0]
-            if (fix.shown_since or fix.since) not in re.findall(r'since (\d+\.\d+)', comment):
+            if (fix.shown_since or fix.since) not in re.findall(r'since (\d+(?:\.\d+)+)', comment):
                 lines.append(f'the first comment of {fix.reproducer}.c does not say "since {fix.shown_since or fix.since}"')
         found += [f'{fix.topic}: {fix.name}: {line}' for line in lines]
     return found

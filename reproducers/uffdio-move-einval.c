@@ -24,7 +24,7 @@ static void zap(void *data)
 int main(int argc, char **argv)
 {
 	struct range dst;
-	struct race race = { .theirs = zap, .data = &dst, .want = 1000 };
+	struct race race = { .theirs = zap, .data = &dst, .want = 4000 };
 	unsigned long invalid = 0, moved = 0;
 	char *src;
 	int uffd;

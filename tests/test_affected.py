@@ -150,6 +150,18 @@ class Images(CommandTest):
                 self.assertEqual(guests.arch_of(image, unpacked).name, 'arm64')
 
 
+class Machine(CommandTest):
+    """What QEMU is told beside the kernel."""
+
+    def test_nodes(self):
+        self.assertEqual(sum(w == '-numa' for w in guests.two_nodes()), 2)
+
+    def test_swap(self):
+        self.assertEqual(guests.swap_disks(self.work), guests.swap_disks(self.work))
+        self.assertEqual((self.work / 'swap.img').stat().st_size, guests.SWAP)
+        self.assertIn(b'SWAPSPACE2', (self.work / 'swap.img').read_bytes()[:4096])
+
+
 class Run(CommandTest):
     """affected.py with stubs."""
 

@@ -1178,6 +1178,78 @@ TEST_F_TIMEOUT(race, scan_remove, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
+/* A page that soft offline migrates. */
+struct migrated {
+	char *page;
+	int ret;
+};
+
+static void migrate_page(void *data)
+{
+	struct migrated *m = data;
+
+	m->ret = madvise(m->page, psize(), MADV_SOFT_OFFLINE);
+}
+
+/*
+ * Asynchronous tracking of shmem: PAGEMAP_SCAN write-protects a page while it is migrated.
+ * Nobody writes to it then: it is write-protected afterwards.
+ */
+TEST_F_TIMEOUT(race, scan_migrate, RACE_TIMEOUT)
+{
+	struct migrated m = { .page = self->area };
+	struct race race = { .thread_fn = migrate_page, .data = &m };
+	struct page_region region;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (unsigned long)self->area,
+		.end = (unsigned long)self->area + psize(),
+		.vec = (unsigned long)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int async = uffd_open_api(ASYNC_FEATURES), pagemap;
+	unsigned long pfn, migrated = 0;
+
+	if (async < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	if (variant->hugetlb)
+		SKIP(return, "soft offline takes pages from the pool");
+	if (access("/sys/kernel/debug/hwpoison/unpoison-pfn", W_OK))
+		SKIP(return, "needs root and CONFIG_HWPOISON_INJECT");
+	pagemap = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_GE(pagemap, 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+	ASSERT_EQ(uffd_register(async, self->area, self->size, false, true, false), 0);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		self->area[0] = 1;
+		pfn = pagemap_get_pfn(pagemap, self->area);
+		race_begin(&race);
+		ASSERT_EQ(ioctl(pagemap, PAGEMAP_SCAN, &arg), 1);
+		race_end(&race);
+		race.failed += count_bits(pagemap, self->area, psize()) != 1;
+		if (!m.ret) {
+			migrated++;
+			ASSERT_EQ(unpoison_memory(pfn), 0);
+		}
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu migrations, not write-protected in %lu",
+	       race.rounds, race.overlaps, migrated, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("PAGEMAP_SCAN has not write-protected in %lu rounds", race.failed);
+	}
+	close(pagemap);
+	close(async);
+	if (!migrated && __test_passed(_metadata))
+		SKIP(return, "no page was migrated");
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
 /* A private mapping of a hugetlb file. */
 struct private {
 	char *area;
