@@ -93,6 +93,10 @@ def stock(arch: Arch, archive: kernels.Archive, all_fixes: list[fixes.Fix], imag
             kernel.package = archive.newest(series, arch)
             kernel.label = kernel.package.kernel_org
             kernel.image = guests.plain_image(archive.image(kernel.package), images)
+        except kernels.Absent as absent:
+            found.pop()
+            say(str(absent))
+            continue
         except (Trouble, OSError) as trouble:
             kernel.trouble = str(trouble)
             say(f'{kernel.label} {arch.name}: {trouble}')
@@ -156,6 +160,8 @@ def run_all(args: argparse.Namespace, all_fixes: list[fixes.Fix], todo: list[fix
         cache = os.environ.get('CACHE') or f'{os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"}/linux-mm-series'
         archive = kernels.Archive(Path(cache).resolve())
         ran = [k for name in args.arch for k in stock(ARCHES[name], archive, all_fixes, images)]
+        if not ran:
+            raise Trouble('Debian has none of these kernels; give an image with KERNEL=')
     usable = [k for k in ran if not k.trouble]
     initrds = {name: guests.build(ARCHES[name], [f.reproducer for f in todo], folder)
                for name in sorted({k.arch.name for k in usable})}

@@ -20,6 +20,10 @@ SERIES = {
 }
 
 
+class Absent(Trouble):
+    """Debian has no kernel of that series for the architecture: nothing is wrong."""
+
+
 @dataclass(frozen=True)
 class Package:
     """A binary package with a kernel image."""
@@ -105,8 +109,10 @@ class Archive:
                     version = re.search(r'^Version: (\S+)', shown, re.M)
                     found.append(Package(name, version.group(1), suite, arch) if version else
                                  Package(name, '0', suite, arch))
+        if not found and not notes:
+            raise Absent(f'Debian has no kernel {series} for {arch.name}')
         if not found:
-            raise Trouble(f'Debian has no kernel {series} for {arch.name}' + ''.join(f'; {n}' for n in notes))
+            raise Trouble(f'no kernel {series} for {arch.name}: {"; ".join(notes)}')
         # since 7.1 the image is in linux-binary-*, and linux-image-* depends on that
         return max(found, key=lambda p: (p.numbers, p.name.startswith('linux-binary-')))
 
