@@ -10,11 +10,10 @@
 #include <sys/mount.h>
 
 /* A file of two pages that nobody has written: the kernel can drop such a page, and make it again. */
-static char *map_file(void)
+static int open_file(void)
 {
 	char dir[] = "/tmp/reproducer-XXXXXX", path[64];
-	char *p;
-	int fd;
+	int fd, error;
 
 	check(mkdtemp(dir));
 	if (mount("reproducer", dir, "ramfs", 0, NULL)) {
@@ -23,10 +22,18 @@ static char *map_file(void)
 	}
 	snprintf(path, sizeof(path), "%s/file", dir);
 	fd = open(path, O_RDWR | O_CREAT, 0600);
+	error = errno;
 	umount2(dir, MNT_DETACH);
 	rmdir(dir);
+	errno = error;
 	check(fd >= 0 && !ftruncate(fd, 2 * page_size));
-	p = mmap(NULL, 2 * page_size, PROT_READ, MAP_SHARED, fd, 0);
+	return fd;
+}
+
+static char *map(int fd)
+{
+	char *p = mmap(NULL, 2 * page_size, PROT_READ, MAP_SHARED, fd, 0);
+
 	check(p != MAP_FAILED);
 	return p;
 }
@@ -46,15 +53,18 @@ static int child_signal(char *p)
 
 int main(int argc, char **argv)
 {
+	int got, fd;
 	char *p;
-	int got;
 
 	begin(argc, argv, "lose a page of memory until the machine is restarted", true);
-	p = map_file();
+	fd = open_file();
+	p = map(fd);
 	check(!read_signal(p) && !read_signal(p + page_size));
 	hwpoison(p);
 	if (read_signal(p) != SIGBUS)
 		finish(CANNOT_SAY, "the poisoned page can be read");
+	if (read_signal(map(fd)))
+		finish(CANNOT_SAY, "the file system keeps the poisoned page");
 	if (child_signal(p + page_size))
 		finish(CANNOT_SAY, "a child cannot read the healthy page");
 	got = child_signal(p);

@@ -149,6 +149,12 @@ UNUSED static void on_fault(int number)
 	siglongjmp(jump, number);
 }
 
+/* exit() runs the functions that put settings back. */
+UNUSED static void on_end(int number)
+{
+	exit(128 + number);
+}
+
 /*
  * Every main() calls this first.  @harm: the harm that the program may do to the machine, or to other programs;
  * without --yes, begin() prints it and ends the program.  NULL if only this process can come to harm.  @root: the
@@ -179,6 +185,8 @@ UNUSED static void begin(int argc, char **argv, const char *harm, bool root)
 		finish(CANNOT_SAY, "run it as root");
 	page_size = sysconf(_SC_PAGESIZE);
 	check(!sigaction(SIGSEGV, &act, NULL) && !sigaction(SIGBUS, &act, NULL));
+	signal(SIGINT, on_end);
+	signal(SIGTERM, on_end);
 }
 
 /* The signal that reading a byte at @p raises, 0 for none. */
@@ -205,23 +213,6 @@ UNUSED static int write_signal(char *p)
 	return number;
 }
 
-/* Poison the page at @p; the kernel may answer by SIGBUS. */
-UNUSED static void hwpoison(char *p)
-{
-	volatile int error = 0;
-
-	if (!sigsetjmp(jump, 1)) {
-		jump_set = 1;
-		error = madvise(p, page_size, MADV_HWPOISON) ? errno : 0;
-	}
-	jump_set = 0;
-	if (error == EINVAL)
-		no_feature("MADV_HWPOISON (CONFIG_MEMORY_FAILURE)");
-	/* EBUSY, EHWPOISON: poisoned, but still in use */
-	if (error && error != EBUSY && error != EHWPOISON)
-		finish(CANNOT_SAY, "MADV_HWPOISON: %s", strerror(error));
-}
-
 /* The number in @path, behind @key if there is one; -1 without it. */
 UNUSED static long read_number(const char *path, const char *key)
 {
@@ -235,6 +226,31 @@ UNUSED static long read_number(const char *path, const char *key)
 	if (f)
 		fclose(f);
 	return value;
+}
+
+/* End the program where the kernel panics when memory fails. */
+UNUSED static void survive_memory_failure(void)
+{
+	if (!read_number("/proc/sys/vm/memory_failure_recovery", ""))
+		finish(CANNOT_SAY, "the kernel would panic: vm.memory_failure_recovery is 0");
+}
+
+/* Poison the page at @p; the kernel may answer by SIGBUS. */
+UNUSED static void hwpoison(char *p)
+{
+	volatile int error = 0;
+
+	survive_memory_failure();
+	if (!sigsetjmp(jump, 1)) {
+		jump_set = 1;
+		error = madvise(p, page_size, MADV_HWPOISON) ? errno : 0;
+	}
+	jump_set = 0;
+	if (error == EINVAL)
+		no_feature("MADV_HWPOISON (CONFIG_MEMORY_FAILURE)");
+	/* EBUSY, EHWPOISON: poisoned, but still in use */
+	if (error && error != EBUSY && error != EHWPOISON)
+		finish(CANNOT_SAY, "MADV_HWPOISON: %s", strerror(error));
 }
 
 UNUSED static bool put(const char *path, const char *text)

@@ -17,6 +17,7 @@ struct pages {
 	char *p;
 	void *each[NR];
 	int nodes[NR], status[NR];
+	int error;
 };
 
 /* Move all pages to the other node. */
@@ -27,7 +28,12 @@ static void move(void *data)
 
 	for (int i = 0; i < NR; i++)
 		pages->nodes[i] = node;
-	syscall(SYS_move_pages, 0, NR, pages->each, pages->nodes, pages->status, MPOL_MF_MOVE);
+	pages->error = syscall(SYS_move_pages, 0, NR, pages->each, pages->nodes, pages->status, MPOL_MF_MOVE) < 0 ? errno : 0;
+}
+
+static bool moved(const struct pages *pages)
+{
+	return !pages->error && pages->status[0] == pages->nodes[0];
 }
 
 int main(int argc, char **argv)
@@ -35,7 +41,7 @@ int main(int argc, char **argv)
 	static struct pages pages;
 	struct race race = { .theirs = move, .data = &pages, .want = 2000 };
 	struct page_region region;
-	unsigned long size, bad = 0;
+	unsigned long size, bad = 0, moves = 0;
 	int uffd;
 
 	begin(argc, argv, NULL, false);
@@ -52,8 +58,8 @@ int main(int argc, char **argv)
 	memset(pages.p, 0x5a, size);
 	for (int i = 0; i < 2; i++) {
 		move(&pages);
-		if (pages.status[0] != pages.nodes[0])
-			finish(CANNOT_SAY, "move_pages() to node %d: %s", pages.nodes[0], strerror(-pages.status[0]));
+		if (!moved(&pages))
+			finish(CANNOT_SAY, "move_pages() to node %d: %s", pages.nodes[0], strerror(pages.error ?: -pages.status[0]));
 	}
 	race_start(&race);
 	while (!bad && race_on(&race)) {
@@ -61,9 +67,13 @@ int main(int argc, char **argv)
 		race_begin(&race);
 		pagemap_scan(pages.p, size, &region, 1, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN);
 		race_end(&race);
-		/* one region: all pages were written, and now all are write-protected */
-		check(region.start == (unsigned long)pages.p && region.end == region.start + size);
+		/* The scan has to report all pages as one region, and write-protects them. */
+		if (region.start != (unsigned long)pages.p || region.end != region.start + size)
+			finish(CANNOT_SAY, "PAGEMAP_SCAN does not report pages that were written");
 		bad += is_written(pages.p, size);
+		moves += moved(&pages);
 	}
+	if (!bad && moves < race.rounds / 2)
+		finish(CANNOT_SAY, "move_pages() moved pages in %lu of %lu rounds", moves, race.rounds);
 	race_finish(&race, bad, "pages are reported as written that nobody has written to");
 }
