@@ -195,7 +195,10 @@ def build(arch: Arch, names: list[str], folder: Path) -> Path:
 
 
 def two_nodes() -> list[str]:
-    """Options of QEMU: half of the memory, and a processor, in each of two NUMA nodes."""
+    """
+    Options of QEMU: half of the memory, and a processor, in each of two NUMA nodes.  A kernel without ACPI does not see
+    them, and gets numa=fake=2.
+    """
     return [word for n in range(2) for word in ('-object', f'memory-backend-ram,id=node{n},size=1024M',
                                                 '-numa', f'node,nodeid={n},memdev=node{n},cpus={n}')]
 
@@ -230,7 +233,7 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     console.write_bytes(b'')
     messages = console.with_suffix('.qemu')
     cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on '
-               f'SECONDS={seconds} N={times} -- {" ".join(names)}')
+               f'{"numa=fake=2 " if nodes else ""}SECONDS={seconds} N={times} -- {" ".join(names)}')
     # sockets: the MP table of x86_64, for kernels without ACPI, lists no other processors
     command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048', *(two_nodes() if nodes else []),
                '-nodefaults', '-no-reboot', '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',

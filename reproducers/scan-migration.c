@@ -39,7 +39,7 @@ static bool moved(const struct pages *pages)
 int main(int argc, char **argv)
 {
 	static struct pages pages;
-	struct race race = { .theirs = move, .data = &pages, .want = 2000 };
+	struct race race = { .theirs = move, .data = &pages, .want = 200 };
 	struct page_region region;
 	unsigned long size, bad = 0, moves = 0;
 	int uffd;
