@@ -135,7 +135,7 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
 	for arch in $(QEMU_ARCHS); do scripts/harness stage kernel-$$arch scripts/kernel $$arch debug series || exit 1; done
 	scripts/harness stage kernel-nodes scripts/kernel x86_64 debug+numa+memcg series
-	scripts/harness stage affected reproducers/affected.py --with-series --times 20 --kernel \
+	scripts/harness stage affected reproducers/affected.py --with-series --times 20 --seconds 20 --kernel \
 		$(QEMU_ARCHS:%=$(O)/kernel/%-debug-series/image) $(O)/kernel/x86_64-debug+numa+memcg-series/image
 	scripts/bench $(sort x86_64 $(ARCH) arm64)
 	$(call ROUNDS,10000) FLAVOUR=debug+mte+kasan_hw_tags TEST=hvo.2m scripts/run arm64

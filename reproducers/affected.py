@@ -73,7 +73,9 @@ def run(kernel: Kernel, todo: list[fixes.Fix], initrd: Path, folder: Path, args:
                 examine(kernel, names, initrd, folder, args.seconds, args.times, names == nodes)
         short = [n for n, s in kernel.said.items() if 'too few overlaps' in s.line]
         if short and args.seconds * args.times < LONG_SECONDS:
-            examine(kernel, short, initrd, folder, LONG_SECONDS, args.times, bool(set(short) & set(nodes)))
+            for names, two in (([n for n in short if n not in nodes], False), ([n for n in short if n in nodes], True)):
+                if names:
+                    examine(kernel, names, initrd, folder, LONG_SECONDS, args.times, two)
     except (Trouble, OSError) as trouble:
         kernel.trouble = str(trouble)
         say(f'{kernel.label} {kernel.arch.name}: {trouble}')

@@ -237,8 +237,8 @@ def boot(arch: Arch, image: Path, initrd: Path, names: list[str], seconds: int, 
     cmdline = (f'console={arch.console} panic=-1 oops=panic loglevel=7 printk.devkmsg=on '
                f'{"numa=fake=2 " if nodes else ""}SECONDS={seconds} N={times} -- {" ".join(names)}')
     # sockets: the MP table of x86_64, for kernels without ACPI, lists no other processors
-    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048', *(two_nodes(arch) if nodes else []),
-               '-nodefaults', '-no-reboot', '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
+    command = [*arch.qemu, '-accel', 'tcg,thread=multi', '-smp', '2,sockets=2,cores=1,threads=1', '-m', '2048',
+               *(two_nodes(arch) if nodes else []), '-nodefaults', '-no-reboot', '-display', 'none', '-kernel', str(image), '-initrd', str(initrd), '-serial', f'file:{console}',
                *swap_disks(console.parent), '-append', cmdline]
     with messages.open('wb') as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                                       stderr=subprocess.STDOUT) as qemu:
