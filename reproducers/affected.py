@@ -138,6 +138,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--save', action='store_true', help='put the stock kernels of the last run into seen.json')
     parser.add_argument('--check', action='store_true', help='do stable tags and the results of stock kernels agree?')
     parser.add_argument('--table', action='store_true', help='print reproducers/fixes.md')
+    parser.add_argument('--letter', metavar='TOPIC', help='print the table for the letter of that topic')
     args = parser.parse_args()
     if args.times < 1 or args.seconds < 1:
         parser.error(f'N={args.times} and --seconds {args.seconds} must be 1 or more')
@@ -181,6 +182,9 @@ def main() -> int:
         return 0
     if args.table:
         print(FIXES_MD.format(fixes.table(all_fixes), seen.table(all_fixes)), end='')
+        return 0
+    if args.letter:
+        print(seen.letter_table(args.letter, all_fixes), end='')
         return 0
     if args.check:
         lines = stable.disagreements(all_fixes)

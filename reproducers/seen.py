@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""seen.json: the results of stock kernels that the repository keeps, and their table in README.md."""
+"""seen.json: the results of stock kernels that the repository keeps, and their tables in fixes.md and in the letters."""
 
 import json
 import re
@@ -9,8 +9,14 @@ import fixes
 from guests import Outcome, Trouble
 
 SEEN = fixes.HERE / 'seen.json'
+LETTER = {Outcome.AFFECTED.value: 'A', Outcome.RIGHT.value: '-', Outcome.NO_FEATURE.value: '.', Outcome.CANNOT_SAY.value: '?',
+          Outcome.DIED.value: 'D'}
 SHORT = {Outcome.AFFECTED.value: '**AFFECTED**', Outcome.RIGHT.value: 'no', Outcome.NO_FEATURE.value: '-',
          Outcome.CANNOT_SAY.value: '?', Outcome.DIED.value: '**died**'}
+LETTER_HEAD = """\
+Debian's stock kernels, in QEMU; x86_64, arm64, riscv64 in this order. A is
+affected, - is not, a dot has no such feature, ? cannot say. The programs
+are in reproducers/, and "make affected" runs them."""
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -57,3 +63,23 @@ def table(all_fixes: list[fixes.Fix], path: Path = SEEN) -> str:
         words = [SHORT.get(e['results'].get(fix.reproducer, ''), 'not run') for e in entries]
         lines.append(f'| `{fix.reproducer}` | {fix.shown_since or fix.since} | ' + ' | '.join(words) + ' |')
     return '\n'.join(lines) + '\n'
+
+
+def letter_table(topic: str, all_fixes: list[fixes.Fix], path: Path = SEEN) -> str:
+    """Program x stock kernel, for the letter of a topic: a letter for each of x86_64, arm64 and riscv64; '' without programs."""
+    entries = load(path)
+    versions = sorted({numbers(e['version'])[:2] for e in entries}, reverse=True)
+    newest = {v: max((e['version'] for e in entries if numbers(e['version'])[:2] == v), key=numbers) for v in versions}
+    lines = [(int(patch.name[:4]), fix.reproducer) for fix in all_fixes
+             if fix.topic == topic and fix.reproducer and fix.subject and (patch := fix.patch())]
+
+    def cell(version: tuple[int, ...], program: str) -> str:
+        known = {e['arch']: e['results'].get(program, '') for e in entries if numbers(e['version'])[:2] == version}
+        return ' '.join(LETTER.get(known.get(arch, ''), ' ') for arch in ('x86_64', 'arm64', 'riscv64'))
+
+    rows = [['patch', *(newest[v] for v in versions), 'program'],
+            ['-----', *('-' * len(newest[v]) for v in versions), '-------'],
+            *([f'{number:5}', *(cell(v, program) for v in versions), program] for number, program in sorted(lines))]
+    widths = [5, *(max(5, len(newest[v])) for v in versions), 0]
+    table = '\n'.join('  ' + '  '.join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows)
+    return f'{LETTER_HEAD}\n\n{table}\n' if lines else ''

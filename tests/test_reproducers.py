@@ -124,6 +124,13 @@ class Seen(CommandTest):
         self.assertEqual(self.save('cannot say', 'p=1', 'ksm-wp'), {'ksm-wp': 'cannot say', 'scan-mask': 'AFFECTED'})
         self.assertEqual(self.save('not affected', 'p=2'), {'scan-mask': 'not affected'})
 
+    def test_letters(self):
+        """Each letter has the table of its topic; "reproducers/affected.py --letter TOPIC" prints it."""
+        all_fixes = fixes.load()
+        for topic in fixes.read_order(fixes.TOPICS):
+            with self.subTest(topic=topic):
+                self.assertIn(seen.letter_table(topic, all_fixes), (TOP / 'topics' / topic / 'cover.txt').read_text())
+
 
 class Programs(CommandTest):
     """Each program keeps the rules, and stands alone once it is joined."""
