@@ -1440,8 +1440,9 @@ TEST_F_TIMEOUT(hvo, contig, RACE_TIMEOUT)
 }
 
 /*
- * The pool shrinks and grows while folios of it are migrated, between two nodes, or
- * else by soft offline: then it is empty, and can be filled.
+ * The pool shrinks and grows while its folio is migrated, between two nodes, or else by
+ * soft offline: then it is empty, and can be filled.  It has one folio, so that each
+ * migration finds no free one and allocates a temporary one.
  */
 TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 {
@@ -1453,7 +1454,7 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 	atomic_bool stop = false;
 	char path[PATH_MAX];
 
-	nr = set_pool(self, 4);
+	nr = set_pool(self, 1);
 	if (!nr)
 		SKIP(return, NO_MEMORY);
 	if (!nodes && self->size > MB(2))

@@ -84,6 +84,10 @@ struct page {
 	 * snapshot on, and until it is released by a notification or an operation.
 	 */
 	bool readable, compared, released;
+	/* may have had a poison marker since it was last read: nothing write-protects that */
+	bool marked;
+	/* its memory has failed: a scan reports that only if the page was mapped then */
+	atomic_bool failed;
 	/* the last operations that did more than touch it, for the log */
 	atomic_uint nr_logged;
 	unsigned char logged[LOG_SIZE];
@@ -251,6 +255,7 @@ static enum effect op_poison(struct worker *w, char *addr, unsigned long size)
 	d.poisoned[i] = pagemap_get_pfn(d.pagemap, addr);
 	if (w->op->arg == MADV_SOFT_OFFLINE)
 		return op_advise(w, addr, d.page_size);
+	d.pages[(addr - d.area) / d.page_size].failed = true;
 	return madvise_hwpoison(addr, d.page_size) ? w->op->effect[d.private] : FAILED;
 }
 
@@ -258,7 +263,10 @@ static enum effect op_poison(struct worker *w, char *addr, unsigned long size)
 static enum effect op_fill(struct worker *w, char *addr, unsigned long size)
 {
 	struct uffdio_zeropage arg = { .range = { (unsigned long)addr, size } };
+	const unsigned long first = (addr - d.area) / d.page_size;
 
+	for (unsigned long i = 0; w->op->arg == UFFDIO_POISON && i < size / d.page_size; i++)
+		d.pages[first + i].marked = true;
 	madvise(addr, size, MADV_DONTNEED);
 	return ioctl(d.uffd, w->op->arg, &arg) ? FAILED : w->op->effect[d.private];
 }
@@ -474,13 +482,16 @@ static void copy_page(unsigned long i)
 		memcpy(d.copy + i * d.page_size, now, d.page_size);
 }
 
-/* sync: a page that cannot be read now is not compared. */
+/*
+ * A page that cannot be read now is not compared: in sync mode never, in async mode if its
+ * memory has failed.
+ */
 static void check_page(unsigned long i, const char *message)
 {
 	char *now = d.pages[i].compared ? read_page(i) : NULL;
 
 	if (d.pages[i].compared && !is_copied(i, now) &&
-	    (d.async || (now && d.pages[i].readable)))
+	    (d.async ? now || !d.pages[i].failed : now && d.pages[i].readable))
 		complain(message, d.area + i * d.page_size);
 }
 
@@ -592,8 +603,11 @@ static void epoch_sync(unsigned long nr)
 		pthread_mutex_lock(&d.pages[i].lock);
 		if (!d.pages[i].released)
 			copy_page(i);
-		/* UFFDIO_WRITEPROTECT passes over poison */
-		d.pages[i].compared = !d.pages[i].released && d.pages[i].readable;
+		/* UFFDIO_WRITEPROTECT passes over poison, which may be gone by now */
+		d.pages[i].compared = !d.pages[i].released && !d.pages[i].marked &&
+				      d.pages[i].readable;
+		if (!d.pages[i].released)
+			d.pages[i].marked = !d.pages[i].readable;
 		pthread_mutex_unlock(&d.pages[i].lock);
 	}
 	d.until = d.operations + nr;
