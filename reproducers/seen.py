@@ -15,8 +15,8 @@ SHORT = {Outcome.AFFECTED.value: '**AFFECTED**', Outcome.RIGHT.value: 'no', Outc
          Outcome.CANNOT_SAY.value: '?', Outcome.DIED.value: '**died**'}
 LETTER_HEAD = """\
 Debian's stock kernels, in QEMU; x86_64, arm64, riscv64 in this order. A is
-affected, - is not, a dot has no such feature, ? cannot say. The programs
-are in reproducers/, and "make affected" runs them."""
+affected, - is not, ? cannot say. A dot lacks what the program needs; blank
+was not run. The programs are in reproducers/; "make affected" runs them."""
 
 
 def numbers(version: str) -> tuple[int, ...]:

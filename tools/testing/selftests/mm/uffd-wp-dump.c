@@ -84,9 +84,9 @@ struct page {
 	 * snapshot on, and until it is released by a notification or an operation.
 	 */
 	bool readable, compared, released;
-	/* may have had a poison marker since it was last read: nothing write-protects that */
+	/* sync: may have had a poison marker since it was last read; nothing protects that */
 	bool marked;
-	/* its memory has failed: a scan reports that only if the page was mapped then */
+	/* its memory has failed: no scan may report that, see userfaultfd.rst */
 	atomic_bool failed;
 	/* the last operations that did more than touch it, for the log */
 	atomic_uint nr_logged;
@@ -264,11 +264,15 @@ static enum effect op_fill(struct worker *w, char *addr, unsigned long size)
 {
 	struct uffdio_zeropage arg = { .range = { (unsigned long)addr, size } };
 	const unsigned long first = (addr - d.area) / d.page_size;
+	int ret;
 
-	for (unsigned long i = 0; w->op->arg == UFFDIO_POISON && i < size / d.page_size; i++)
-		d.pages[first + i].marked = true;
 	madvise(addr, size, MADV_DONTNEED);
-	return ioctl(d.uffd, w->op->arg, &arg) ? FAILED : w->op->effect[d.private];
+	ret = ioctl(d.uffd, w->op->arg, &arg);
+	/* how many bytes were filled, also if the rest was not; all three have it in one place */
+	if (!d.async && w->op->arg == UFFDIO_POISON)
+		for (long i = 0; i * (long)d.page_size < arg.zeropage; i++)
+			d.pages[first + i].marked = true;
+	return ret ? FAILED : w->op->effect[d.private];
 }
 
 static enum effect op_copy(struct worker *w, char *addr, unsigned long size)
@@ -482,10 +486,7 @@ static void copy_page(unsigned long i)
 		memcpy(d.copy + i * d.page_size, now, d.page_size);
 }
 
-/*
- * A page that cannot be read now is not compared: in sync mode never, in async mode if its
- * memory has failed.
- */
+/* Passes over a page that cannot be read now: in async mode only if its memory has failed. */
 static void check_page(unsigned long i, const char *message)
 {
 	char *now = d.pages[i].compared ? read_page(i) : NULL;
@@ -606,8 +607,8 @@ static void epoch_sync(unsigned long nr)
 		/* UFFDIO_WRITEPROTECT passes over poison, which may be gone by now */
 		d.pages[i].compared = !d.pages[i].released && !d.pages[i].marked &&
 				      d.pages[i].readable;
-		if (!d.pages[i].released)
-			d.pages[i].marked = !d.pages[i].readable;
+		if (!d.pages[i].released && d.pages[i].readable)
+			d.pages[i].marked = false;
 		pthread_mutex_unlock(&d.pages[i].lock);
 	}
 	d.until = d.operations + nr;
