@@ -12,10 +12,10 @@ from .topics import Topic, check_topic
 
 @dataclass(frozen=True)
 class CaughtBy:
-    """A 'Caught-by: PLACE CASE: [SPLAT|WARN] TEXT' line.
+    """A 'Caught-by: PLACE CASE: [SPLAT|WARN|SPOILS] TEXT' line.
 
     With SPLAT or WARN the kernel has to say the text, otherwise an assertion. After a SPLAT the kernel may be
-    unusable, after a WARN it is not.
+    unusable, after a WARN it is not. After SPOILS it goes on with wrong counts or the like.
     """
     place: Place
     case: str
@@ -45,15 +45,16 @@ class Mutant:
         return [c for c in self.caught_by if c.flavour == flavour and arch in ('', c.arch)]
 
     def wants_own_guest(self, flavour: str, arch: str) -> bool:
-        """A mutant that leaves the kernel unusable cannot be followed by another."""
+        """A mutant that leaves the kernel unusable or wrong cannot be followed by another."""
         return any(c.spoils_guest for c in self.here(flavour, arch))
 
 
 def parse_caught_by(place: str, case: str, said: str, where: str) -> CaughtBy:
     """The parts of a Caught-by line."""
     word, _, rest = said.partition(' ')
-    is_splat = word in ('SPLAT', 'WARN') and bool(rest)
-    return CaughtBy(parse_place(place, where), case, rest if is_splat else said, is_splat, is_splat and word == 'SPLAT')
+    has_word = word in ('SPLAT', 'WARN', 'SPOILS') and bool(rest)
+    return CaughtBy(parse_place(place, where), case, rest if has_word else said, has_word and word != 'SPOILS',
+                    has_word and word != 'WARN')
 
 
 def parse_mutant(topic: str, file: str, text: str, where: str) -> Mutant:

@@ -169,10 +169,13 @@ class Mutants(TopicsTest):
         self.assertEqual(other_flavours([mutant], 'debug'), {'debug+kasan': ['m']})
 
     def test_own_guest(self):
-        for said, own in (('the rule', False), ('SPLAT the table is full', True), ('WARN the table is full', False)):
+        for said, own, is_splat in (('the rule', False, False), ('SPLAT the table is full', True, True),
+                                    ('WARN the table is full', False, True), ('SPOILS the rule', True, False)):
             with self.subTest(said):
                 self.mutant('m', f'Caught-by: x86_64 kunit:s.one: {said}')
                 mutant, = read_mutants(self.topics())
+                line, = mutant.caught_by
+                self.assertEqual((line.is_splat, line.text), (is_splat, said[said.index('the '):]))
                 self.assertEqual(mutant.wants_own_guest('debug', 'x86_64'), own)
                 self.assertFalse(mutant.wants_own_guest('debug', 'arm64'))
 
