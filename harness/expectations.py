@@ -27,6 +27,9 @@ class Want(Enum):
     SKIP = 'SKIP'       # the series skips it; the text says why
 
 
+OR_FAIL = ' OR FAIL '   # RACE SPLAT text OR FAIL assertion
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a line holds: an architecture, and a flavour or '' for every flavour without a line of its own."""
@@ -76,8 +79,13 @@ class Expectation:
 
     @property
     def splat(self) -> str:
-        """The kernel's words on base, without the word that a RACE has in front of them."""
-        return self.text.removeprefix(self._complaint + ' ') if self.want is Want.RACE else self.text
+        """The kernel's words on base, without the word that a RACE has in front of them, and without what may fail instead."""
+        return self.text.removeprefix(self._complaint + ' ').partition(OR_FAIL)[0] if self.want is Want.RACE else self.text
+
+    @property
+    def assertion_instead(self) -> str:
+        """The assertion that may fail on base, in a race in which the kernel may complain as well; '' if there is none."""
+        return self.text.partition(OR_FAIL)[2] if self.want is Want.RACE else ''
 
     @property
     def _complaint(self) -> str:

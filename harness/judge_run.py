@@ -20,6 +20,8 @@ def compare_base(case: CaseResult, line: Expectation) -> tuple[Verdict, Reason]:
     if line.want is Want.SKIP or line.want is Want.RACE and case.verdict is Verdict.PASS:
         return case.verdict, Reason.EXPECTED
     if line.may_splat:
+        if line.assertion_instead and case.failed_by(line.assertion_instead):
+            return Verdict.FAIL, Reason.EXPECTED
         if case.verdict is not Verdict.SPLAT:
             return case.verdict, Reason.UNEXPECTED
         if not case.splat_has(line.splat):
