@@ -136,9 +136,8 @@ evidence: start	## what is too slow for check: other flavours, the benchmarks
 	$(call ROUNDS,10000) FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,10000) FLAVOUR=debug+kasan+numa TEST=hvo.2m scripts/run arm64
 	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
-	for arch in x86_64 arm64; do scripts/harness stage kernel-$$arch scripts/kernel $$arch debug series || exit 1; done
-	scripts/harness stage kernel-riscv64 scripts/kernel riscv64 bench series
-	scripts/harness stage kernel-nodes scripts/kernel x86_64 debug+numa+memcg series
+	for kernel in $(SERIES_KERNELS); do \
+		scripts/harness stage kernel-$$kernel scripts/kernel $${kernel%%-*} $${kernel#*-} series || exit 1; done
 	scripts/harness stage affected reproducers/affected.py --with-series --times 20 --seconds 60 --kernel \
 		$(addprefix $(O)/kernel/,$(addsuffix -series/image,$(SERIES_KERNELS)))
 	scripts/bench $(sort x86_64 $(ARCH) arm64)

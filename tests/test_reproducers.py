@@ -129,7 +129,10 @@ class Seen(CommandTest):
         all_fixes = fixes.load()
         for topic in fixes.read_order(fixes.TOPICS):
             with self.subTest(topic=topic):
-                self.assertIn(seen.letter_table(topic, all_fixes), (TOP / 'topics' / topic / 'cover.txt').read_text())
+                table = seen.letter_table(topic, all_fixes)
+                self.assertIn(table, (TOP / 'topics' / topic / 'cover.txt').read_text())
+                self.assertEqual(sorted(line.split()[-1] for line in table.splitlines() if re.match(r' +\d+  ', line)),
+                                 sorted(f.reproducer for f in all_fixes if f.topic == topic and f.reproducer))
 
 
 class Programs(CommandTest):
