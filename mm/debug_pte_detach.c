@@ -51,8 +51,12 @@ void __debug_pte_detach(pgtable_t pgtable, const char *caller)
 {
 	struct ptdesc *ptdesc = page_ptdesc(pgtable);
 	pte_t *table = ptdesc_address(ptdesc);
-	unsigned int i = first_used(table);
+	unsigned int i;
 
+	/* see what the caller has cleared in lazy MMU mode, too */
+	lazy_mmu_mode_pause();
+	i = first_used(table);
+	lazy_mmu_mode_resume();
 	WARN_ONCE(i < PTRS_PER_PTE,
 		  "%s() detaches a PTE table that holds an entry: %#llx at %u\n",
 		  caller, (u64)pte_val(ptep_get(table + i)), i);

@@ -53,11 +53,9 @@ static void record_flush_mm(struct mm_struct *mm);
 
 #include "../internal.h"
 
-#if !defined(tlb_flush) && !defined(CONFIG_MMU_GATHER_NO_RANGE)
+#if !defined(tlb_flush) && !defined(CONFIG_MMU_GATHER_NO_RANGE) && \
+	!defined(RECORDER_CAME_TOO_LATE)
 #define HAVE_DEFAULT_TLB_FLUSH 1
-#ifdef RECORDER_CAME_TOO_LATE
-#error "asm-generic/tlb.h was included before the recorder"
-#endif
 #else
 #define HAVE_DEFAULT_TLB_FLUSH 0
 #endif
@@ -120,19 +118,25 @@ static int mmu_gather_flush_init(struct kunit *test)
 }
 
 /* The leaf entries of one page of a VMA with these flags: zap_pte_range(). */
+static void start_page(struct flush_ctx *ctx, struct vm_area_struct *vma,
+		       vm_flags_t flags)
+{
+	vma->vm_mm = ctx->mm;
+	vma->vm_start = ctx->addr;
+	vma->vm_end = ctx->addr + PAGE_SIZE;
+	vm_flags_init(vma, flags);
+	tlb_start_vma(&ctx->tlb, vma);
+	tlb_remove_tlb_entry(&ctx->tlb, NULL, vma->vm_start);
+	ctx->addr += PAGE_SIZE;
+}
+
+/* The same, and the end of the VMA. */
 static void unmap_page(struct flush_ctx *ctx, vm_flags_t flags)
 {
-	struct vm_area_struct vma = {
-		.vm_mm = ctx->mm,
-		.vm_start = ctx->addr,
-		.vm_end = ctx->addr + PAGE_SIZE,
-	};
+	struct vm_area_struct vma = {};
 
-	vm_flags_init(&vma, flags);
-	tlb_start_vma(&ctx->tlb, &vma);
-	tlb_remove_tlb_entry(&ctx->tlb, NULL, vma.vm_start);
+	start_page(ctx, &vma, flags);
 	tlb_end_vma(&ctx->tlb, &vma);
-	ctx->addr += PAGE_SIZE;
 }
 
 /* pte_free_tlb() without a table behind it. */
@@ -212,6 +216,53 @@ static void flush_rw_rw(struct kunit *test)
 static void flush_rx_hugetlb(struct kunit *test)
 {
 	unmap_two(test, RX, RW | VM_HUGETLB, VM_EXEC);
+}
+
+/* Text on huge pages. Only what the VMA is for decides, not how it is mapped. */
+static void flush_rw_rx_hugetlb(struct kunit *test)
+{
+	unmap_two(test, RW, RX | VM_HUGETLB, VM_EXEC);
+}
+
+/*
+ * A device's memory, whose entries tlb_end_vma() has left pending, as it does with
+ * CONFIG_MMU_GATHER_MERGE_VMAS: tlb_free_vmas() flushes them, with their own flags.
+ */
+static void flush_rx_pfnmap(struct kunit *test)
+{
+	struct flush_ctx *ctx = test->priv;
+	struct vm_area_struct vma = {};
+
+	tlb_gather_mmu(&ctx->tlb, ctx->mm);
+	unmap_page(ctx, RX);
+	start_page(ctx, &vma, RW | VM_PFNMAP);
+	tlb_free_vmas(&ctx->tlb);
+	free_table(ctx, PMD_SIZE);
+	finish(ctx);
+
+	expect_flushes(test, 3, 0);
+	expect_leaf_flush(test, 0, VM_EXEC);
+	expect_leaf_flush(test, 1, 0);
+	expect_table_flush(test, 2, VM_EXEC);
+}
+
+/* Each VMA's flush has that VMA's flags, and the page tables' has all. */
+static void flush_several_rx(struct kunit *test)
+{
+	struct flush_ctx *ctx = test->priv;
+	unsigned int i;
+
+	tlb_gather_mmu(&ctx->tlb, ctx->mm);
+	for (i = 0; i < 4; i++)
+		unmap_page(ctx, i & 1 ? RW : RX);
+	tlb_free_vmas(&ctx->tlb);
+	free_table(ctx, PMD_SIZE);
+	finish(ctx);
+
+	expect_flushes(test, 5, 0);
+	for (i = 0; i < 4; i++)
+		expect_leaf_flush(test, i, i & 1 ? 0 : VM_EXEC);
+	expect_table_flush(test, 4, VM_EXEC);
 }
 
 /* Too far apart for one free_pgd_range(): two tables, one gather. */
@@ -322,6 +373,9 @@ static struct kunit_case mmu_gather_flush_cases[] = {
 	KUNIT_CASE(flush_rw_rx),
 	KUNIT_CASE(flush_rw_rw),
 	KUNIT_CASE(flush_rx_hugetlb),
+	KUNIT_CASE(flush_rw_rx_hugetlb),
+	KUNIT_CASE(flush_rx_pfnmap),
+	KUNIT_CASE(flush_several_rx),
 	KUNIT_CASE(flush_rx_gap_rw),
 	KUNIT_CASE(flush_many_tables),
 	KUNIT_CASE(flush_uninitialised),
@@ -334,6 +388,25 @@ static struct kunit_case mmu_gather_flush_cases[] = {
 static struct kunit_suite mmu_gather_flush_suite = {
 	.name = "mmu_gather_flush",
 	.init = mmu_gather_flush_init,
+	.test_cases = mmu_gather_flush_cases,
+};
+
+kunit_test_suite(mmu_gather_flush_suite);
+
+#elif defined(RECORDER_CAME_TOO_LATE)
+
+static void flush_not_recorded(struct kunit *test)
+{
+	kunit_skip(test, "asm-generic/tlb.h was included before the recorder");
+}
+
+static struct kunit_case mmu_gather_flush_cases[] = {
+	KUNIT_CASE(flush_not_recorded),
+	{}
+};
+
+static struct kunit_suite mmu_gather_flush_suite = {
+	.name = "mmu_gather_flush",
 	.test_cases = mmu_gather_flush_cases,
 };
 

@@ -11,14 +11,16 @@
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include "hugepage_settings.h"
 #include "race_util.h"
 
-/* The page tables of this process in kB, as the kernel counts them; -1 on error. */
-static long vm_pte(void)
+/* What /proc/self/status has in kB after @name, which ends with a colon; -1 on error. */
+static long status_kb(const char *name)
 {
 	FILE *f = fopen("/proc/self/status", "r");
 	char line[128];
@@ -26,10 +28,16 @@ static long vm_pte(void)
 
 	if (!f)
 		return -1;
-	if (check_for_pattern(f, "VmPTE:", line, sizeof(line)))
-		sscanf(line, "VmPTE: %ld", &kb);
+	if (check_for_pattern(f, name, line, sizeof(line)))
+		sscanf(line + strlen(name), "%ld", &kb);
 	fclose(f);
 	return kb;
+}
+
+/* The page tables of this process in kB, as the kernel counts them; -1 on error. */
+static long vm_pte(void)
+{
+	return status_kb("VmPTE:");
 }
 
 FIXTURE(shmem)
@@ -133,6 +141,32 @@ static void advise(void *data)
 	range->successes += !madvise(range->start, range->size, range->advice);
 }
 
+/* A race with a child process: what both write to. */
+struct shared_race {
+	struct race race;
+	struct range range;
+	/* of the process whose memory the child is to collapse */
+	int pidfd;
+};
+
+static struct shared_race *new_shared_race(void)
+{
+	struct shared_race *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return r == MAP_FAILED ? NULL : r;
+}
+
+/* madvise() of memory of the process of pidfd. */
+static void advise_process(void *data)
+{
+	struct shared_race *r = data;
+	struct iovec range = { r->range.start, r->range.size };
+
+	r->range.successes += syscall(__NR_process_madvise, r->pidfd, &range, 1,
+				      r->range.advice, 0) == (ssize_t)range.iov_len;
+}
+
 /* A guard region that madvise() has installed stays, also beside a concurrent collapse. */
 TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 {
@@ -188,8 +222,54 @@ TEST_F(shmem, guard_install_then_collapse)
 	}
 }
 
-/* Split the large folio, by punching a page out, and leave the small ones unmapped. */
-static bool split_folio(FIXTURE_DATA(shmem) * self)
+/* The same if another process collapses the memory of this one. */
+TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
+{
+	char *guard = self->shared + 100 * self->page_size;
+	struct shared_race *r = new_shared_race();
+	unsigned long installed = 0;
+
+	ASSERT_NE(r, NULL);
+	r->range = (struct range){ self->shared, self->pmd_size, MADV_COLLAPSE, 0 };
+	r->pidfd = syscall(__NR_pidfd_open, getpid(), 0);
+	ASSERT_GE(r->pidfd, 0);
+	r->race.thread_fn = advise_process;
+	r->race.data = r;
+	if (geteuid())
+		SKIP(return, "process_madvise() of another process is root's");
+	if (!race_start_process(&r->race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&r->race)) {
+		int ret;
+
+		ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+		race_begin(&r->race);
+		ret = madvise(guard, self->page_size, MADV_GUARD_INSTALL);
+		race_end(&r->race);
+		if (ret)
+			continue;
+		installed++;
+		r->race.failed += read_signal(guard) != SIGSEGV;
+		ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_REMOVE), 0);
+	}
+	race_stop(&r->race);
+	close(r->pidfd);
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu guards installed, %lu lost",
+	       r->race.rounds, r->race.overlaps, r->range.successes, installed, r->race.failed);
+	EXPECT_EQ(r->race.failed, 0) {
+		TH_LOG("guard regions lost");
+	}
+	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(r->range.successes, 0);
+	EXPECT_GT(installed, 0);
+}
+
+/*
+ * Split the large folio, by punching a page out, and leave the small ones unmapped in
+ * @mapping, one of the two, by which the size of the folio is seen.
+ */
+static bool split_folio_of(FIXTURE_DATA(shmem) * self, char *mapping)
 {
 	bool split = false;
 
@@ -197,13 +277,18 @@ static bool split_folio(FIXTURE_DATA(shmem) * self)
 	for (int i = 0; i < 10 && !split; i++) {
 		if (fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			      self->page_size) ||
-		    madvise(self->shared, self->pmd_size, MADV_DONTNEED))
+		    madvise(mapping, self->pmd_size, MADV_DONTNEED))
 			return false;
 		/* maps a folio that is still large by a pmd */
-		FORCE_READ(self->shared[self->page_size]);
-		split = check_huge_shmem(self->shared, self->pmd_size, 0, self->pmd_size);
+		FORCE_READ(mapping[self->page_size]);
+		split = check_huge_shmem(mapping, self->pmd_size, 0, self->pmd_size);
 	}
-	if (!split)
+	return split && !madvise(mapping, self->pmd_size, MADV_DONTNEED);
+}
+
+static bool split_folio(FIXTURE_DATA(shmem) * self)
+{
+	if (!split_folio_of(self, self->shared))
 		return false;
 	self->shared[0] = 0x5a;
 	return !madvise(self->shared, self->pmd_size, MADV_DONTNEED);
@@ -234,10 +319,11 @@ TEST_F(shmem, retract)
  * A poisoned page stays poisoned when userfaultfd has left, and when the page
  * cache below it is collapsed, by this mapping or by another.
  */
-static void poison_collapse(struct __test_metadata *_metadata,
-			    FIXTURE_DATA(shmem) * self, char *collapsed)
+static void poison_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			    unsigned long index, char *collapsed)
 {
-	char *poisoned = self->shared + 100 * self->page_size;
+	char *poisoned = self->shared + index * self->page_size;
+	char *good = self->shared + 50 * self->page_size;
 	int ret;
 
 	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
@@ -250,7 +336,7 @@ static void poison_collapse(struct __test_metadata *_metadata,
 	ASSERT_EQ(uffd_poison(self->uffd, poisoned, self->page_size), 0);
 	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
 	ASSERT_EQ(read_signal(poisoned), SIGBUS);
-	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
+	ASSERT_EQ(read_signal(good), 0);
 
 	ret = madvise_collapse_retry(collapsed, self->pmd_size);
 	TH_LOG("MADV_COLLAPSE: %s", ret ? strerror(errno) : "success");
@@ -258,7 +344,7 @@ static void poison_collapse(struct __test_metadata *_metadata,
 	ASSERT_EQ(madvise_collapse_retry(self->private, self->pmd_size), 0);
 	ASSERT_TRUE(check_huge_shmem(self->private, self->pmd_size, 1, self->pmd_size));
 
-	ASSERT_EQ(read_signal(poisoned + self->page_size), 0);
+	ASSERT_EQ(read_signal(good), 0);
 	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
 		TH_LOG("poison lost: stale data can be read");
 	}
@@ -266,12 +352,240 @@ static void poison_collapse(struct __test_metadata *_metadata,
 
 TEST_F(shmem, poison_collapse)
 {
-	poison_collapse(_metadata, self, self->shared);
+	poison_collapse(_metadata, self, 100, self->shared);
+}
+
+TEST_F(shmem, poison_collapse_first)
+{
+	poison_collapse(_metadata, self, 0, self->shared);
+}
+
+TEST_F(shmem, poison_collapse_last)
+{
+	poison_collapse(_metadata, self, self->pmd_size / self->page_size - 1, self->shared);
 }
 
 TEST_F(shmem, poison_retract)
 {
-	poison_collapse(_metadata, self, self->private);
+	poison_collapse(_metadata, self, 100, self->private);
+}
+
+TEST_F(shmem, poison_retract_first)
+{
+	poison_collapse(_metadata, self, 0, self->private);
+}
+
+TEST_F(shmem, poison_retract_last)
+{
+	poison_collapse(_metadata, self, self->pmd_size / self->page_size - 1, self->private);
+}
+
+/*
+ * A collapse that gives up because of an entry leaves the counts of the mm as they were,
+ * and no reference to the folio.
+ */
+static void refused_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self)
+{
+	const long tables = vm_pte(), rss = status_kb("RssShmem:");
+
+	ASSERT_GT(tables, 0);
+	ASSERT_GT(rss, 0);
+	ASSERT_NE(madvise(self->shared, self->pmd_size, MADV_COLLAPSE), 0);
+	EXPECT_EQ(vm_pte(), tables) {
+		TH_LOG("VmPTE %ld kB, was %ld", vm_pte(), tables);
+	}
+	EXPECT_EQ(status_kb("RssShmem:"), rss) {
+		TH_LOG("RssShmem %ld kB, was %ld", status_kb("RssShmem:"), rss);
+	}
+	/* only a folio without a stray reference can be split */
+	EXPECT_TRUE(split_folio_of(self, self->private)) {
+		TH_LOG("the refused collapse kept a reference to the folio");
+	}
+}
+
+TEST_F(shmem, guard_refused_collapse)
+{
+	char *guard = self->shared + (self->pmd_size - self->page_size);
+
+	ASSERT_EQ(madvise(guard, self->page_size, MADV_GUARD_INSTALL), 0);
+	for (char *page = self->shared; page < guard; page += self->page_size)
+		FORCE_READ(*page);
+	refused_collapse(_metadata, self);
+	EXPECT_EQ(read_signal(guard), SIGSEGV);
+}
+
+/* A private copy of the last page is in the way. */
+TEST_F(shmem, cow_refused_collapse)
+{
+	const unsigned long last = self->pmd_size - self->page_size;
+
+	ASSERT_TRUE(map_file_at(self->shared, self->pmd_size, self->memfd, MAP_PRIVATE));
+	ASSERT_EQ(map_by_ptes(self->shared, self->page_size), 0);
+	self->shared[last] = 0x77;
+	for (unsigned long i = 0; i < last; i += self->page_size)
+		FORCE_READ(self->shared[i]);
+	refused_collapse(_metadata, self);
+}
+
+/*
+ * The page table of the file's pages has an entry of a neighbouring VMA, too: it stays
+ * when the page cache is collapsed by another mapping.
+ */
+static void border_retract(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			   char *file, unsigned long size, char *neighbour)
+{
+	ASSERT_TRUE(map_file_at(file, size, self->memfd, MAP_SHARED));
+	ASSERT_TRUE(map_anon(neighbour, self->page_size));
+	*neighbour = 0x77;
+	FORCE_READ(file[8 * self->page_size]);
+	ASSERT_EQ(madvise_collapse_retry(self->private, self->pmd_size), 0);
+	ASSERT_TRUE(check_huge_shmem(self->private, self->pmd_size, 1, self->pmd_size));
+	EXPECT_TRUE(pagemap_is_populated(self->pagemap, neighbour)) {
+		TH_LOG("the neighbour's page was unmapped");
+	}
+	EXPECT_EQ(*neighbour, 0x77);
+}
+
+/* The mapping of the file ends a page before the page table does. */
+TEST_F(shmem, border_retract_short)
+{
+	const unsigned long size = self->pmd_size - self->page_size;
+
+	if (!split_folio(self))
+		SKIP(return, "the large folio was not split");
+	ASSERT_TRUE(map_nothing(self->shared, self->pmd_size));
+	border_retract(_metadata, self, self->shared, size, self->shared + size);
+}
+
+/* The mapping of the file begins a page after the page table does. */
+TEST_F(shmem, border_retract_unaligned)
+{
+	char *area = reserve_aligned(2 * self->pmd_size);
+
+	ASSERT_NE(area, NULL);
+	if (!split_folio(self))
+		SKIP(return, "the large folio was not split");
+	border_retract(_metadata, self, area + self->page_size, self->pmd_size, area);
+}
+
+/* Page tables that were detached are freed by RCU, and the kernel checks them then. */
+static void wait_for_freed_tables(void)
+{
+	/* callbacks of the first grace period have run when the second has ended */
+	for (int i = 0; i < 2; i++)
+		syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+/*
+ * mremap() moves a poisoned page to a page table that a collapse by another process may
+ * retract: the page table has no entry yet.  The old address is a page off a PMD's, so
+ * that entries are moved, and not the page table; the new address is a PMD's.
+ */
+TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
+{
+	const unsigned long page_size = self->page_size, hole = 300 * page_size;
+	const unsigned long size = self->pmd_size;
+	char *area = reserve_aligned(2 * size), *src = area + page_size, *dst = self->shared;
+	struct shared_race *r = new_shared_race();
+	unsigned long refused = 0;
+
+	ASSERT_NE(area, NULL);
+	ASSERT_NE(r, NULL);
+	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MINOR_SHMEM and POISON: %s", strerror(errno));
+	r->range = (struct range){ self->private, size, MADV_COLLAPSE, 0 };
+	r->race.thread_fn = advise;
+	r->race.data = &r->range;
+	if (!race_start_process(&r->race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&r->race)) {
+		/* small folios again, for a collapse that retracts */
+		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    hole, page_size), 0);
+		ASSERT_TRUE(map_file_at(src, size, self->memfd, MAP_SHARED));
+		ASSERT_EQ(uffd_register(self->uffd, src, page_size, false, false, true), 0);
+		ASSERT_EQ(uffd_poison(self->uffd, src, page_size), 0);
+		ASSERT_EQ(uffd_unregister(self->uffd, src, page_size), 0);
+		ASSERT_TRUE(map_nothing(dst, size));
+		race_begin(&r->race);
+		if (mremap(src, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, dst) != dst)
+			refused++;
+		race_end(&r->race);
+		r->race.failed += read_signal(dst) != SIGBUS;
+	}
+	race_stop(&r->race);
+	wait_for_freed_tables();
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu moves refused, %lu lost",
+	       r->race.rounds, r->race.overlaps, r->range.successes, refused, r->race.failed);
+	EXPECT_EQ(refused, 0);
+	EXPECT_EQ(r->race.failed, 0) {
+		TH_LOG("poison lost by mremap(): stale data can be read");
+	}
+	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(r->range.successes, 0);
+}
+
+/*
+ * fork() copies a page table that a collapse by another process may retract in the child,
+ * as long as it has no entry.  A kernel that copies no page table here loses the poison
+ * without a race.
+ */
+TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
+{
+	const unsigned long hole = 300 * self->page_size;
+	char *poisoned = self->shared + 100 * self->page_size;
+	struct shared_race *r = new_shared_race();
+	unsigned long refused = 0;
+
+	ASSERT_NE(r, NULL);
+	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MINOR_SHMEM and POISON: %s", strerror(errno));
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	ASSERT_EQ(uffd_register(self->uffd, self->shared, self->pmd_size, false, false, true), 0);
+	ASSERT_EQ(uffd_poison(self->uffd, poisoned, self->page_size), 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->shared, self->pmd_size), 0);
+	r->range = (struct range){ self->private, self->pmd_size, MADV_COLLAPSE, 0 };
+	r->race.thread_fn = advise;
+	r->race.data = &r->range;
+	if (!race_start_process(&r->race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&r->race)) {
+		int status;
+		pid_t pid;
+
+		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    hole, self->page_size), 0);
+		race_begin(&r->race);
+		pid = fork();
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			wait_for(&r->race.done, r->race.rounds, -1UL);
+			_exit(read_signal(poisoned));
+		}
+		race_end(&r->race);
+		if (pid < 0) {
+			refused++;
+			r->race.failed++;
+			continue;
+		}
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		r->race.failed += !WIFEXITED(status) || WEXITSTATUS(status) != SIGBUS;
+	}
+	race_stop(&r->race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu forks refused, %lu failed",
+	       r->race.rounds, r->race.overlaps, r->range.successes, refused, r->race.failed);
+	EXPECT_EQ(refused, 0) {
+		TH_LOG("fork() failed for a page table that was retracted");
+	}
+	EXPECT_EQ(r->race.failed, refused) {
+		TH_LOG("poison lost by fork(): stale data can be read");
+	}
+	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(r->range.successes, 0);
 }
 
 /*
@@ -804,6 +1118,49 @@ static void expect_rss_anon(struct __test_metadata *_metadata, FIXTURE_DATA(anon
 	EXPECT_LE(after, before + 32 * self->page_size / 1024) {
 		TH_LOG("anonymous pages lost: RssAnon %lu kB, was %lu", after, before);
 	}
+}
+
+/*
+ * MADV_DONTNEED of all but the first or last page of a page table: the neighbouring VMA
+ * that has this page keeps it, and its guard region.
+ */
+static void border_dontneed(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			    char *area, char *neighbour)
+{
+	const unsigned long size = self->pmd_size - self->page_size;
+
+	for (int guard = 0; guard < 2; guard++) {
+		ASSERT_TRUE(map_anon(area, size));
+		ASSERT_TRUE(map_anon(neighbour, self->page_size));
+		/* a VMA of its own */
+		ASSERT_EQ(madvise(neighbour, self->page_size, MADV_DONTFORK), 0);
+		*neighbour = 0x77;
+		if (guard)
+			ASSERT_EQ(madvise(neighbour, self->page_size, MADV_GUARD_INSTALL), 0);
+		memset(area, 1, size);
+		ASSERT_EQ(madvise(area, size, MADV_DONTNEED), 0);
+		ASSERT_FALSE(pagemap_is_populated(self->pagemap, area));
+		if (guard) {
+			EXPECT_EQ(read_signal(neighbour), SIGSEGV);
+		} else {
+			EXPECT_EQ(*neighbour, 0x77) {
+				TH_LOG("the neighbour's page was unmapped");
+			}
+		}
+	}
+}
+
+TEST_F(anon, border_dontneed_first)
+{
+	ASSERT_EQ(catch_faults(), 0);
+	border_dontneed(_metadata, self, self->area + self->page_size, self->area);
+}
+
+TEST_F(anon, border_dontneed_last)
+{
+	ASSERT_EQ(catch_faults(), 0);
+	border_dontneed(_metadata, self, self->area,
+			self->area + self->pmd_size - self->page_size);
 }
 
 /*

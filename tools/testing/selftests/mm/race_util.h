@@ -27,12 +27,14 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include "vm_util.h"
 
 /* how long a race goes on, in seconds, and how long it waits for enough overlaps */
-#define RACE_SECONDS		4
+#define RACE_SECONDS		2
 #define RACE_MAX_SECONDS	20
 /* rounds that have to overlap, and rounds that are enough */
 #define RACE_MIN_OVERLAPS	100
@@ -60,11 +62,11 @@ static inline void pin_to(int cpu)
 }
 
 /*
- * One of the two calls is thread_fn(data), in a thread on another CPU.  The other is
- * made by the test, between race_begin() and race_end().  Both start together, the
- * test's call later by a random part of the time that thread_fn() takes, so that it
- * meets every part of thread_fn().  Time is counted in turns of a loop: a guest's
- * clock may be too coarse.
+ * One of the two calls is thread_fn(data), on another CPU: in a thread, or in a child
+ * process after race_start_process().  The other is made by the test, between
+ * race_begin() and race_end().  Both start together, the test's call later by a random
+ * part of the time that thread_fn() takes, so that it meets every part of thread_fn().
+ * Time is counted in turns of a loop: a guest's clock may be too coarse.
  */
 struct race {
 	void (*thread_fn)(void *data);
@@ -77,6 +79,7 @@ struct race {
 	unsigned long turns, calibration[15];
 	bool pending;
 	pthread_t thread;
+	pid_t child;
 	int cpu;
 	/* rounds: let go by the test; of the thread, waited for, started and done */
 	atomic_ulong go, ready, started, done;
@@ -135,7 +138,7 @@ static inline void *race_thread(void *arg)
 	}
 }
 
-static inline bool race_start(struct race *r)
+static inline bool race_prepare(struct race *r)
 {
 	int cpus[2];
 
@@ -145,9 +148,34 @@ static inline bool race_start(struct race *r)
 	r->began = now_ns();
 	r->seed = 1;
 	pin_to(cpus[0]);
-	if (pthread_create(&r->thread, NULL, race_thread, r))
+	return true;
+}
+
+static inline bool race_start(struct race *r)
+{
+	if (!race_prepare(r) || pthread_create(&r->thread, NULL, race_thread, r))
 		return false;
 	/* Its stack is touched, and whatever page tables that takes are there. */
+	wait_for(&r->ready, 1, -1UL);
+	return true;
+}
+
+/*
+ * As race_start(), but thread_fn() runs in a child process, which has its own mm.  @r
+ * and all that thread_fn() writes to are in memory that both processes share.
+ */
+static inline bool race_start_process(struct race *r)
+{
+	if (!race_prepare(r))
+		return false;
+	r->child = fork();
+	if (!r->child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		race_thread(r);
+		_exit(0);
+	}
+	if (r->child < 0)
+		return false;
 	wait_for(&r->ready, 1, -1UL);
 	return true;
 }
@@ -246,7 +274,10 @@ static inline void race_stop(struct race *r)
 {
 	wait_for(&r->ready, r->rounds + 1, -1UL);
 	atomic_store(&r->go, -1UL);
-	pthread_join(r->thread, NULL);
+	if (r->child)
+		waitpid(r->child, NULL, 0);
+	else
+		pthread_join(r->thread, NULL);
 }
 
 #endif /* __RACE_UTIL_H__ */
