@@ -40,7 +40,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's figures. base and series are instructions; a ratio of two has `ratio` and `other` only."""
+    """A benchmark's figures. base, series and whole are instructions; a ratio of two has `ratio` and `other` only.
+
+    series is the kernel that the limit holds for: the whole series, or the series through a topic.
+    """
     topic: str
     arch: str
     name: str
@@ -49,6 +52,7 @@ class Benchmark:
     reason: Reason
     base: int | None = None
     series: int | None = None
+    whole: int | None = None        # of the whole series
     unit: str = ''
     ratio: float | None = None
     other_arch: str = ''

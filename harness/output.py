@@ -116,7 +116,7 @@ def bench_text(benchmark: Benchmark) -> str:
     if benchmark.outcome is Outcome.STALE:
         return 'STALE'
     words = {Reason.NOT_IN_GUEST: 'NO-RESULT', Reason.OVER_LIMIT: 'OVER', Reason.UNEXPECTED: 'DIFFERS'}
-    return words.get(benchmark.reason) or ('equal' if benchmark.limit == 'equal' else 'within')
+    return words.get(benchmark.reason) or {'equal': 'equal', 'shown': 'shown'}.get(benchmark.limit, 'within')
 
 
 def bench_lines(judgement: Judgement) -> Iterator[str]:
@@ -124,9 +124,10 @@ def bench_lines(judgement: Judgement) -> Iterator[str]:
     def row(b: Benchmark) -> tuple[object, ...]:
         ratio = f'{b.ratio:.4f}' if b.ratio is not None else ''
         unit = b.unit if b.other is None else f'{b.other_arch} {b.other:.4f}'
-        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, b.limit, bench_text(b)
+        whole = f'{b.whole / b.base:.4f}' if b.base and b.whole else ''
+        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, b.limit, bench_text(b), whole
     yield from table([row(b) for b in judgement.benchmarks],
-                     ('where', 'benchmark', 'base', 'series', 'unit', 'ratio', 'limit', ''))
+                     ('where', 'benchmark', 'base', 'series', 'unit', 'ratio', 'limit', '', 'whole series'))
 
 
 def repeat_lines(judgement: Judgement) -> Iterator[str]:

@@ -103,7 +103,7 @@ def short(case: str) -> str:
 
 def has_point(benchmark: dict[str, Any]) -> bool:
     """Is it a ratio of series to base, with a limit?"""
-    return benchmark['ratio'] is not None and benchmark['other_arch'] is None and benchmark['limit'] != 'equal'
+    return benchmark['ratio'] is not None and benchmark['other_arch'] is None and benchmark['limit'] not in ('equal', 'shown')
 
 
 def bench_plot(title: str, benchmarks: Sequence[dict[str, Any]]) -> Plot:

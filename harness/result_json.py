@@ -98,7 +98,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
 def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
     return {'topic': benchmark.topic, 'arch': benchmark.arch, 'name': benchmark.name, 'limit': benchmark.limit,
             'outcome': benchmark.outcome.value, 'reason': benchmark.reason.name.lower(), 'base': benchmark.base,
-            'series': benchmark.series, 'unit': benchmark.unit or None, 'ratio': benchmark.ratio,
+            'series': benchmark.series, 'whole': benchmark.whole, 'unit': benchmark.unit or None, 'ratio': benchmark.ratio,
             'other_arch': benchmark.other_arch or None, 'other': benchmark.other}
 
 

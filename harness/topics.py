@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .arch import TOP, find_arch
 from .errors import HarnessError, need_text, read_text
+from .flavours import BENCH, check_flavour
 
 
 class Kind(Enum):
@@ -55,11 +56,12 @@ class Patch:
 class Limit:
     """A line of a topic's bench: the most that the counted kernel may cost, relative to base.
 
-    name is NAME, or NAME/NAME for a ratio of two. limit is a number, 'equal', or FACTOR*ARCH.
+    name is NAME, or NAME/NAME for a ratio of two. limit is a number, 'equal', 'shown' (no limit), or FACTOR*ARCH.
     """
     arch: str
     name: str
     limit: str
+    flavour: str = BENCH
 
     @property
     def is_ratio(self) -> bool:
@@ -163,25 +165,29 @@ def read_bench(topics: dict[str, Topic], topic: Topic) -> Bench:
 
 
 def _limit(words: list[str], where: str) -> Limit:
-    """ARCH NAME LIMIT, checked."""
-    limit = Limit(*words)
+    """ARCH[@FLAVOUR] NAME LIMIT, checked."""
+    arch, _, flavour = words[0].partition('@')
+    limit = Limit(arch, *words[1:], flavour or BENCH)
     find_arch(limit.arch, where)
-    want = r'(\d+(?:\.\d+)?)\*(\S+)' if limit.is_ratio else r'equal|\d+(\.\d+)?'
+    check_flavour(limit.flavour, where)
+    want = r'(\d+(?:\.\d+)?)\*(\S+)' if limit.is_ratio else r'equal|shown|\d+(\.\d+)?'
     match = re.fullmatch(want, limit.limit)
     if not match or limit.name.count('/') > 1:
-        raise HarnessError(f"{where}: not understood: '{limit.limit}'; want NAME and a number or equal, "
+        raise HarnessError(f"{where}: not understood: '{limit.limit}'; want NAME and a number, equal or shown, "
                            'or NAME/NAME and FACTOR*ARCH')
     if limit.is_ratio:
         find_arch(match.group(2), where)
     return limit
 
 
-def bench_variants(topics: dict[str, Topic], wanted: str = '') -> list[str]:
-    """The variants that benchmarks of a topic, or of all, are counted on: base first."""
+def bench_variants(topics: dict[str, Topic], wanted: str = '', flavour: str = BENCH) -> list[str]:
+    """The variants that benchmarks of a topic, or of all, are counted on: base first; with a limit, the whole series, too."""
     check_topic(topics, wanted)
     variants = ['base']
     for topic in topics.values():
         bench = read_bench(topics, topic)
-        if bench.limits and wanted in ('', topic.name) and bench.counted not in variants:
+        if any(limit.flavour == flavour for limit in bench.limits) and wanted in ('', topic.name) and bench.counted not in variants:
             variants.append(bench.counted)
+    if len(variants) > 1 and 'series' not in variants:
+        variants.append('series')
     return variants

@@ -14,7 +14,7 @@ class Bench(JudgeTest):
 
     def setUp(self):
         super().setUp()
-        self.request['archs'] = ['x86_64', 'arm64']
+        self.request.update(archs=['x86_64', 'arm64'], flavour='bench')
         for arch, variant, on in (('x86_64', 'base', 2000), ('x86_64', 'series', 2000), ('arm64', 'base', 2000), ('arm64', 'series', 2900)):
             self.counted(arch, variant, on, 1000)
 
@@ -44,12 +44,23 @@ class Bench(JudgeTest):
     def test_differs(self):
         self.limits(1, 'equal +DIFFERS', bench='arm64 on equal')
 
+    def test_shown(self):
+        """A figure without a limit; one that is absent is no figure."""
+        self.limits(0, r'1.4500 +shown +shown', bench='arm64 on shown')
+        self.limits(1, r'shown +NO-RESULT', bench='arm64 gone shown')
+
     def test_nobody_ran(self):
         self.limits(1, 'NO-RESULT', bench='x86_64 gone 1.01')
 
     def test_twice_in_one_guest(self):
         self.counted('x86_64', 'series', 2000, 1000).append('ktap', 'bench on 1 ns\n')
         self.limits(1, 'NO-RESULT', bench='x86_64 on 1.01')
+
+    def test_another_flavour(self):
+        """A limit of another flavour is not judged, and alone is none."""
+        self.limits(0, '^1 passed', bench='x86_64 on 1.01\nx86_64@bench+1g on 1.01')
+        with self.assertRaisesRegex(HarnessError, 'no benchmark .* of FLAVOUR=bench;'):
+            self.limits(1, bench='x86_64@bench+1g on 1.01')
 
     def test_ratio_within(self):
         self.limits(0, r'1.5\*x86_64 +within', bench='arm64 on/off 1.5*x86_64')
@@ -73,15 +84,15 @@ class Bench(JudgeTest):
     def test_through(self):
         self.counted('x86_64', 'through-t', 2001, 1000)
         self.counted('arm64', 'through-t', 2001, 1000)
-        self.limits(0, r'2001 +ns +1.0005 +1.01 +within', bench='through: t\nx86_64 on 1.01')
+        self.limits(0, r'2001 +ns +1.0005 +1.01 +within +1.0000', bench='through: t\nx86_64 on 1.01')
 
     def test_through_unknown_topic(self):
         with self.assertRaisesRegex(HarnessError, "unknown topic 'gone'"):
             self.limits(1, bench='through: gone\nx86_64 on 1.01')
 
     def test_not_understood(self):
-        for line in ('x86_64 on', 'x86_64 on fast', 'x86_64 on/off 1.4', 'x86_64 on 1.4*arm64', 'amr64 on 1.01'):
-            with self.subTest(line), self.assertRaisesRegex(HarnessError, 'not understood|unknown architecture'):
+        for line in ('x86_64 on', 'x86_64 on fast', 'x86_64@gone on 1.01', 'x86_64 on/off 1.4', 'x86_64 on 1.4*arm64', 'amr64 on 1.01'):
+            with self.subTest(line), self.assertRaisesRegex(HarnessError, 'not understood|unknown architecture|unknown flavour'):
                 self.limits(1, bench=line)
 
     def test_no_benchmark(self):

@@ -243,6 +243,7 @@ class Plots(Pages):
 
     def bench(self, *limits):
         self.folder('bench', 'bench')
+        self.request['flavour'] = 'bench'
         write(self.topics / 't/bench', ''.join(f'{limit}\n' for limit in limits))
         for variant, value in (('base', 2000), ('series', 2100)):
             self.good(self.plan('x86_64', variant), verdict='ran bench:b 0\ncomplete\n', console=marks('bench:b'),

@@ -211,7 +211,8 @@ class Bench(TopicsTest):
         self.file('t/bench', '# limits', 'through: t', 'x86_64 on 1.01')
         self.file('u/bench', 'arm64 on/off 1.5*x86_64')
         self.assertEqual(bench_variants(self.topics()), ['base', 'through-t', 'series'])
-        self.assertEqual(bench_variants(self.topics(), 't'), ['base', 'through-t'])
+        self.assertEqual(bench_variants(self.topics(), 't'), ['base', 'through-t', 'series'])
+        self.assertEqual(bench_variants(self.topics(), 'v'), ['base'])
         self.assertEqual(read_bench(self.topics(), self.topics()['u']).limits[0].limit, '1.5*x86_64')
 
 
