@@ -3,7 +3,7 @@
 # long stages is in out/log/.
 
 ARCH ?= x86_64
-export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS FLAVOUR N GUESTS FORCE DRY GDB
+export TOPIC TEST MUTANT VARIANT KERNEL PATCH VERSION KERNEL_SRC OUT CACHE JOBS CATEGORY TARGETS LTP LIBHUGETLBFS FLAVOUR N GUESTS FORCE DRY GDB STAGE
 # Of make post alone.
 export GROUP AFTER PREVIOUS ROUTE SIGNED_OFF_BY ASSISTED_BY DISCLOSURE
 
@@ -75,7 +75,7 @@ check-start: start
 	rm -f $(CHECKS:%=$(O)/result/%/result.json)
 
 check-static: check-start
-	scripts/harness stage shellcheck shellcheck $$(grep -lE -d skip '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init .ci/run)
+	scripts/harness stage shellcheck shellcheck $$(grep -lE -d skip '^#!.*sh$$|^# shellcheck shell' scripts/* tests/* guest/init guest/outside .ci/run)
 	scripts/harness stage tree scripts/tree
 	rc=0; \
 	scripts/harness record tests tests/all || rc=1; \
@@ -96,54 +96,10 @@ check-lint: check-start
 check-total:
 	@scripts/harness total $(CHECKS)
 
-# Kernels of the series on which reproducers run 20 times. With debug options, races on riscv64 take several times as long.
-SERIES_KERNELS := x86_64-debug arm64-debug riscv64-bench x86_64-debug+numa+memcg
-
-# Races that have rounds go on until they have had so many.
-ROUNDS = APPEND=ROUNDS=$(1) CASE_SECONDS=7200 TIMEOUT=7200
-
-# The last two stages want QEMU 10, which Debian 12 has not: the results of the others have been printed by then.
-evidence: start	## what is too slow for check: other flavours, the benchmarks
-	scripts/packages all
-	scripts/lint napot
-	scripts/prefixes $(ARCH)
-	mkdir -p $(O)/stable
-	scripts/harness stage stable bash -c 'scripts/stable >$(O)/stable/table.md'
-	FLAVOUR=debug+kasan+rcu_strict scripts/run x86_64
-	FLAVOUR=debug+nr_cpus_2 scripts/run x86_64
-	FLAVOUR=debug+xfs TEST=longterm.xfs scripts/run x86_64 arm64
-	FLAVOUR=debug+kasan+rcu_strict scripts/mutants
-	FLAVOUR=debug+nr_cpus_2 scripts/mutants
-	FLAVOUR=debug+xfs scripts/mutants
-	FLAVOUR=debug+page_ref TEST=refs scripts/run x86_64 arm64
-	FLAVOUR=debug+rt TEST=secret.unmap scripts/run arm64
-	FLAVOUR=debug+rt scripts/mutants
-	FLAVOUR=debug+16k+va36 TEST=race.thp.free scripts/run arm64
-	FLAVOUR=debug+16k+va36 scripts/mutants
-	FLAVOUR=debug+sv39 TEST=table.pud.move scripts/run riscv64
-	FLAVOUR=debug+bbml3 scripts/mutants
-	FLAVOUR=debug+hvo_off scripts/mutants
-	FLAVOUR=debug+1g TEST=1g scripts/run x86_64 arm64
-	FLAVOUR=debug+1g TEST=gigantic scripts/run x86_64 arm64
-	FLAVOUR=debug+1g TEST=contig scripts/run x86_64 arm64
-	FLAVOUR=debug+hotplug TEST=offline scripts/run x86_64 arm64
-	FLAVOUR=debug+hvo_off TEST=not_asked scripts/run arm64
-	FLAVOUR=debug+hvo_cold TEST=2m.fault scripts/run arm64
-	$(call ROUNDS,10000) SMP=4 MEMORY=4096 TEST=hvo.2m.churn scripts/run arm64
-	$(call ROUNDS,10000) FLAVOUR=debug+bbml3 TEST=hvo.2m scripts/run arm64
-	$(call ROUNDS,10000) FLAVOUR=debug+16k TEST=hvo.32m scripts/run arm64
-	$(call ROUNDS,10000) FLAVOUR=debug+64k TEST=hvo.512m scripts/run arm64
-	$(call ROUNDS,10000) FLAVOUR=debug+mte TEST=hvo.2m scripts/run arm64
-	$(call ROUNDS,10000) FLAVOUR=debug+kasan+numa TEST=hvo.2m scripts/run arm64
-	$(call ROUNDS,100000) TEST=guard_install_collapse scripts/run x86_64 arm64
-	for kernel in $(SERIES_KERNELS); do \
-		scripts/harness stage kernel-$$kernel scripts/kernel $${kernel%%-*} $${kernel#*-} series || exit 1; done
-	scripts/harness stage affected reproducers/affected.py --with-series --times 20 --seconds 60 --kernel \
-		$(addprefix $(O)/kernel/,$(addsuffix -series/image,$(SERIES_KERNELS)))
-	scripts/bench $(sort x86_64 $(ARCH) arm64)
-	$(call ROUNDS,10000) FLAVOUR=debug+mte+kasan_hw_tags TEST=hvo.2m scripts/run arm64
-	FLAVOUR=debug+mte+kasan_hw_tags scripts/mutants
-	@scripts/times
+# The stages are in topics/evidence. A stage that ended well on today's inputs is not run again.
+evidence: start	## [STAGE=..]: what is too slow for check: other flavours, long races, benchmarks; table of its stages
+	scripts/packages all bots $(QEMU_ARCHS:%=%-suite)
+	scripts/harness evidence $(STAGE)
 
 tree:		## out/linux: the base and one commit per patch, all files checked out
 	scripts/tree checkout
@@ -158,8 +114,8 @@ boot: start	## [VARIANT=base|series] [FLAVOUR=..] [GDB=1] [DRY=1]: a shell in th
 	scripts/packages $(ARCH)
 	scripts/boot $(ARCH)
 
-kselftest: start	## TARGETS=mm [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
-	scripts/packages $(ARCH) $(ARCH)-suite
+kselftest: start	## [TARGETS=ltp LTP=..|TARGETS=libhugetlbfs LIBHUGETLBFS=..] [VARIANT=..] [CATEGORY=..]: the tree's own mm suite, a guest per category
+	scripts/packages $(ARCH) $(if $(filter mm,$(or $(TARGETS),mm)),$(ARCH)-suite,outside)
 	scripts/kselftest $(ARCH)
 	@scripts/times
 

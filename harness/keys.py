@@ -39,6 +39,8 @@ def used_of_root(job: tuple[str, ...], entries: dict[str, str]) -> list[str]:
         word = line.split()
         if word[0] in ('selftest', 'bench', 'list'):
             paths.add(f'./tests/{word[1]}')
+        elif word[0] == 'outside':
+            paths |= {path for path in entries if path.startswith('./outside/')}
         elif word[0] == 'suite':
             paths |= {'./bin/bash', *(path for path in entries if path.startswith('./kselftest/'))}
     return [f'{entries.get(path, "absent")} {path}' for path in sorted(paths)]

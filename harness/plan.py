@@ -8,7 +8,7 @@ A plan is a folder out/result/NAME with
                         tree                         out/linux
                         build ARCH FLAVOUR VARIANT   out/kernel/ARCH-FLAVOUR-VARIANT
                         forget ARCH FLAVOUR VARIANT  remove that kernel's vmlinux, which is large
-                        selftests ARCH WHAT          static programs: tests, kselftest, bench
+                        selftests ARCH WHAT          static programs: tests, kselftest, bench, ltp, ..
                         root ARCH [kselftest]        out/root/ARCH.cpio
                         guest GUEST [COPY]           out/result/NAME/GUEST[/COPY]
     guests            GUEST ARCH VARIANT WHAT, separated by tabs; a guest with several WHATs has several lines.

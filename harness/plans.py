@@ -8,13 +8,15 @@ import sys
 from .arch import TOP, Arch, architectures, find_arch
 from .errors import HarnessError, need_text
 from .expectations import Expectation, read_tests, select_tests
-from .flavours import DEFAULT, Flavour, read_flavour
+from .flavours import BENCH, DEFAULT, Flavour, read_flavour
 from .mutants import Mutant, select_mutants
 from .plan import GuestPlan, Plan, job_of, kernel_name, make_settings, out_folder, result_name
 from .stage import run_stage
 from .topics import all_patches, bench_variants, check_topic, read_order, read_series, topics_folder
 
 SUITE = 'debug+suite'
+# Suites of others, and their categories, of which scripts/outside makes the lists.
+OUTSIDE = {'ltp': ['mm', 'hugetlb', 'ipc', 'syscalls'], 'libhugetlbfs': ['functional', 'stress']}
 SHARED = 'shared'   # the guest of mutants that share one
 NONE = 'none'       # the mutants kernel without a mutant
 
@@ -144,51 +146,57 @@ def _mutants_on(plan: Plan, arch: Arch, flavour: Flavour, mutants: list[Mutant])
         add(m.name, [m], with_mutants([m]), 300)
 
 
-def plan_bench(archs: list[str], topic: str = '') -> Plan:
+def plan_bench(archs: list[str], topic: str = '', flavour_name: str = BENCH) -> Plan:
     """Benchmarks in a guest whose clock counts instructions, on base and on what each topic's limits are of."""
     known = qemu_archs(archs)
     topics = read_order(topics_folder())
-    flavour = read_flavour('bench')
+    flavour = read_flavour(flavour_name)
     job = tuple(f'bench {source.stem}' for source in sorted((TOP / 'bench').glob('*.c')))
-    plan = Plan(result_name('bench', topic), _request('bench', archs, flavour='bench', topic=topic))
+    plan = Plan(result_name(flavour_name, topic), _request('bench', archs, flavour=flavour_name, topic=topic))
     plan.step('tree')
     for arch in known:
         plan.step('selftests', arch.name, 'bench')
         plan.step('root', arch.name)
-        for counted in bench_variants(topics, topic):
+        for counted in bench_variants(topics, topic, flavour_name):
             variant = counted
             if counted.startswith('through-'):
                 through = list(topics)[:list(topics).index(counted.removeprefix('through-')) + 1]
                 variant = f'prefix-{sum(len(read_series(topics[t])) for t in through)}'
-            plan.step('build', arch.name, 'bench', variant)
+            plan.step('build', arch.name, flavour_name, variant)
             settings = make_settings(arch, flavour, variant, timeout=900, SMP='1', MEMORY='6144', ICOUNT='yes',
                                      hugetlb='hugepagesz=1G hugepages=1 hugetlb_free_vmemmap=on')
             plan.guest(GuestPlan(f'{arch.name}-{counted}', arch.name, counted, job, settings))
     return plan
 
 
-def plan_kselftest(arch_name: str, variants: list[str], category: str = '') -> Plan:
-    """The tree's own mm suite: a guest for each category of run_vmtests.sh, which out/linux has."""
-    [arch] = qemu_archs([arch_name])
+def _tree_categories() -> list[str]:
+    """The categories of run_vmtests.sh, which out/linux has."""
     if run_stage('tree', [str(TOP / 'scripts' / 'tree')], sys.stderr).status:
         raise HarnessError('the categories are in out/linux, and make tree failed; see above')
     script = out_folder() / 'linux/tools/testing/selftests/mm/run_vmtests.sh'
-    categories = sorted(set(re.findall(r'CATEGORY="([a-z_0-9]*)"', need_text(script))) - {''})
+    return sorted(set(re.findall(r'CATEGORY="([a-z_0-9-]*)"', need_text(script))) - {''})
+
+
+def plan_kselftest(arch_name: str, variants: list[str], category: str = '', targets: str = 'mm') -> Plan:
+    """The tree's own mm suite, or one of others: a guest for each category."""
+    [arch] = qemu_archs([arch_name])
+    categories = OUTSIDE[targets] if targets in OUTSIDE else _tree_categories()
     if category and category not in categories:
         raise HarnessError(f"unknown CATEGORY '{category}'; choose one of: {' '.join(categories)}")
+    root, word = ('kselftest', 'suite') if targets == 'mm' else (targets, 'outside')
     flavour = read_flavour(SUITE)
     both = variants == ['base', 'series']
-    plan = Plan(result_name('kselftest', '' if both else '-'.join(variants), category),
+    plan = Plan(result_name('kselftest', '' if targets == 'mm' else targets, '' if both else '-'.join(variants), category),
                 _request('kselftest', [arch_name], variants=variants, category=category))
     plan.step('tree')
-    plan.step('selftests', arch.name, 'kselftest')
-    plan.step('root', arch.name, 'kselftest')
+    plan.step('selftests', arch.name, root)
+    plan.step('root', arch.name, root)
     for variant in variants:
         plan.step('build', arch.name, SUITE, variant)
         for each in [category] if category else categories:
-            settings = make_settings(arch, flavour, variant, timeout=1900, MEMORY='3072', DISKS='swap:256', ROOT=f'{arch.name}-kselftest',
+            settings = make_settings(arch, flavour, variant, timeout=1900, MEMORY='3072', DISKS='swap:256', ROOT=f'{arch.name}-{root}',
                                      hugetlb='hugetlb_free_vmemmap=on')
-            plan.guest(GuestPlan(f'{arch.name}-{variant}-{each}', arch.name, variant, (f'suite {each} 1800',), settings,
+            plan.guest(GuestPlan(f'{arch.name}-{variant}-{each}', arch.name, variant, (f'{word} {each} 1800',), settings,
                                  (each,)))
     return plan
 
@@ -256,15 +264,15 @@ def plan_of_environment(verb: str, archs: list[str]) -> Plan:
     if verb == 'kselftest':
         if env('VARIANT') not in ('', 'base', 'series'):
             raise HarnessError(f"unknown VARIANT '{env('VARIANT')}'; choose one of: base series")
-        if env('TARGETS') not in ('', 'mm'):
-            raise HarnessError(f"unknown TARGETS '{env('TARGETS')}'; choose one of: mm")
+        if env('TARGETS') not in ('', 'mm', *OUTSIDE):
+            raise HarnessError(f"unknown TARGETS '{env('TARGETS')}'; choose one of: {' '.join(['mm', *OUTSIDE])}")
     check_topic(read_order(topics_folder()), env('TOPIC'))
     plans = {
         'run': lambda: plan_run(archs, flavour, env('TOPIC'), env('TEST')),
         'mutants': lambda: plan_mutants(flavour, env('TOPIC'), env('MUTANT')),
-        'bench': lambda: plan_bench(archs, env('TOPIC')),
+        'bench': lambda: plan_bench(archs, env('TOPIC'), env('FLAVOUR') or BENCH),
         'kselftest': lambda: plan_kselftest(archs[0], [env('VARIANT')] if env('VARIANT') else ['base', 'series'],
-                                            env('CATEGORY')),
+                                            env('CATEGORY'), env('TARGETS') or 'mm'),
         'boots': lambda: plan_boots(archs[0]),
         'repeat': lambda: plan_repeat(archs, int(env('N') or 10)),
         'boot': lambda: plan_boot(archs[0], env('VARIANT') or 'series', flavour),

@@ -17,8 +17,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 # Settings of the caller's that would change what a script does.
 SETTINGS = ('ARCH', 'TOPIC', 'TEST', 'MUTANT', 'VARIANT', 'KERNEL', 'PATCH', 'VERSION', 'KERNEL_SRC', 'OUT', 'CACHE', 'JOBS',
-            'CATEGORY', 'TARGETS', 'FLAVOUR', 'APPEND', 'TIMEOUT', 'CASE_SECONDS', 'SPLATS', 'MAKEFLAGS', 'MAKELEVEL', 'SMP', 'MEMORY',
-            'HOTPLUG', 'MACHINE', 'CPU', 'HUGETLB', 'QEMU_VERSION', 'FORCE', 'DRY', 'GDB', 'N', 'GUESTS', 'STAGE_TIMES', 'TOPICS',
+            'CATEGORY', 'TARGETS', 'LTP', 'LIBHUGETLBFS', 'FLAVOUR', 'APPEND', 'TIMEOUT', 'CASE_SECONDS', 'SPLATS', 'MAKEFLAGS', 'MAKELEVEL', 'SMP', 'MEMORY',
+            'HOTPLUG', 'MACHINE', 'CPU', 'HUGETLB', 'QEMU_VERSION', 'FORCE', 'DRY', 'GDB', 'STAGE', 'N', 'GUESTS', 'STAGE_TIMES', 'TOPICS',
             'GROUP', 'AFTER', 'PREVIOUS', 'ROUTE', 'SIGNED_OFF_BY', 'ASSISTED_BY', 'DISCLOSURE')
 
 

@@ -175,7 +175,8 @@ class Others(PlanTest):
     def test_bench(self):
         plan = plans.plan_bench(['x86_64'])
         self.assertEqual([(g.name, g.variant, g.settings['KERNEL']) for g in plan.guests],
-                         [('x86_64-base', 'base', 'x86_64 bench base'), ('x86_64-through-t', 'through-t', 'x86_64 bench prefix-2')])
+                         [('x86_64-base', 'base', 'x86_64 bench base'), ('x86_64-through-t', 'through-t', 'x86_64 bench prefix-2'),
+                          ('x86_64-series', 'series', 'x86_64 bench series')])
         self.assertEqual((plan.guests[0].settings['SMP'], plan.guests[0].settings['ICOUNT']), ('1', 'yes'))
 
     def test_prefixes(self):

@@ -39,7 +39,7 @@ class Names(CommandTest):
         self.refuses("unknown VARIANT 'nope'; choose one of: base series", TOP / 'scripts/kselftest', 'x86_64', VARIANT='nope')
 
     def test_unknown_targets(self):
-        self.refuses("unknown TARGETS 'net'; choose one of: mm", TOP / 'scripts/kselftest', 'x86_64', TARGETS='net')
+        self.refuses("unknown TARGETS 'net'; choose one of: mm ltp libhugetlbfs", TOP / 'scripts/kselftest', 'x86_64', TARGETS='net')
 
     def test_repeat_of_no_number(self):
         self.refuses("N='x' is not a number", TOP / 'scripts/repeat', 'um', N='x')
