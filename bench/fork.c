@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Cost of fork(), in the parent: of a process without PTE markers; of one with 1 GiB of shared memory that is
- * registered with userfaultfd, MISSING or MINOR; of the latter after one page got a poison marker. All pages of
- * the memory are mapped by PTEs. A kernel that skips the page tables of such memory is fast and loses
- * the marker.
+ * registered with userfaultfd, MISSING or MINOR; of both after one page got a poison marker. All pages of the
+ * memory are mapped by PTEs. A kernel that skips the page tables of such memory is fast and loses the marker.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -115,5 +114,9 @@ int main(void)
 	bench_fork("fork_1g_minor", ROUNDS);
 	poison_last_page(uffd);
 	bench_fork("fork_1g_minor_poison", 5);
+	/* the marker stays */
+	close(uffd);
+	watch(UFFDIO_REGISTER_MODE_MISSING);
+	bench_fork("fork_1g_missing_poison", 5);
 	return 0;
 }
