@@ -64,9 +64,10 @@ class BenchJudge:
     def _judge(self, bench: Bench, limit: Limit) -> Benchmark:
         if limit.is_ratio:
             return self._judge_ratio(bench, limit)
-        base, unit = self.values[limit.arch, 'base'].get(limit.name, (0, ''))
-        series, _ = self.values[limit.arch, bench.counted].get(limit.name, (0, ''))
-        whole, _ = self.values[limit.arch, 'series'].get(limit.name, (0, ''))
+        name, _, of_base = limit.name.partition(':')
+        base, unit = self.values[limit.arch, 'base'].get(of_base or name, (0, ''))
+        series, _ = self.values[limit.arch, bench.counted].get(name, (0, ''))
+        whole, _ = self.values[limit.arch, 'series'].get(name, (0, ''))
         ratio = series / base if base > 0 and series > 0 and limit.limit != 'equal' else None
         if base <= 0 or series <= 0:
             outcome, reason = Outcome.FAILED, Reason.NOT_IN_GUEST

@@ -56,7 +56,7 @@ class Patch:
 class Limit:
     """A line of a topic's bench: the most that the counted kernel may cost, relative to base.
 
-    name is NAME, or NAME/NAME for a ratio of two. limit is a number, 'equal', 'shown' (no limit), or FACTOR*ARCH.
+    name is NAME, or NAME:OTHER to be compared with OTHER of base, or NAME/NAME for a ratio of two. limit is a number, 'equal', 'shown' (no limit), or FACTOR*ARCH.
     """
     arch: str
     name: str
@@ -173,7 +173,7 @@ def _limit(words: list[str], where: str) -> Limit:
     want = r'(\d+(?:\.\d+)?)\*(\S+)' if limit.is_ratio else r'equal|shown|\d+(\.\d+)?'
     match = re.fullmatch(want, limit.limit)
     if not match or limit.name.count('/') > 1:
-        raise HarnessError(f"{where}: not understood: '{limit.limit}'; want NAME and a number, equal or shown, "
+        raise HarnessError(f"{where}: not understood: '{limit.limit}'; want NAME or NAME:OTHER and a number, equal or shown, "
                            'or NAME/NAME and FACTOR*ARCH')
     if limit.is_ratio:
         find_arch(match.group(2), where)

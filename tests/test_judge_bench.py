@@ -56,6 +56,11 @@ class Bench(JudgeTest):
         self.counted('x86_64', 'series', 2000, 1000).append('ktap', 'bench on 1 ns\n')
         self.limits(1, 'NO-RESULT', bench='x86_64 on 1.01')
 
+    def test_of_another(self):
+        """NAME:OTHER: NAME of the series against OTHER of base."""
+        self.limits(0, r'on:off +1000 +2000 +ns +2.0000 +2.1 +within', bench='x86_64 on:off 2.1')
+        self.limits(1, r'on:off .* 1.9 +OVER', bench='x86_64 on:off 1.9')
+
     def test_another_flavour(self):
         """A limit of another flavour is not judged, and alone is none."""
         self.limits(0, '^1 passed', bench='x86_64 on 1.01\nx86_64@bench+1g on 1.01')
