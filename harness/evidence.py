@@ -77,11 +77,11 @@ def read_record(name: str) -> dict[str, Any] | None:
     return json.loads(text) if text else None
 
 
-def run_evidence(stage: EvidenceStage, key: str) -> dict[str, Any]:
-    """Run one stage, unless its record is of today's inputs and good. Return its record."""
+def run_evidence(stage: EvidenceStage, key: str) -> None:
+    """Run one stage and write its record, unless there is one of today's inputs that is good."""
     old = read_record(stage.name)
     if old and old['inputs'] == key and old['command'] == stage.command and not old['status'] and not os.environ.get('FORCE'):
-        return {**old, 'kept': True}
+        return
     _record(stage.name).parent.mkdir(parents=True, exist_ok=True)
     _record(stage.name).unlink(missing_ok=True)
     print(f'{stage.name}: {stage.command}', flush=True)
@@ -91,7 +91,6 @@ def run_evidence(stage: EvidenceStage, key: str) -> dict[str, Any]:
               'ended': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'inputs': key,
               'closing': _closing(done.log)}
     _record(stage.name).write_text(json.dumps(record, indent=1) + '\n')
-    return record
 
 
 def _closing(log: Path) -> str:

@@ -56,7 +56,8 @@ class Patch:
 class Limit:
     """A line of a topic's bench: the most that the counted kernel may cost, relative to base.
 
-    name is NAME, or NAME:OTHER to be compared with OTHER of base, or NAME/NAME for a ratio of two. limit is a number, 'equal', 'shown' (no limit), or FACTOR*ARCH.
+    name is NAME, or NAME:OTHER to be compared with OTHER of base, or NAME/NAME for a ratio of two. limit is a number,
+    'equal', 'shown' (no limit), or FACTOR*ARCH.
     """
     arch: str
     name: str
