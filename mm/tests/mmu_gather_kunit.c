@@ -586,7 +586,8 @@ static void munmap_rx_gap_rw(struct kunit *test)
 KUNIT_DEFINE_ACTION_WRAPPER(put_file, fput, struct file *);
 #endif
 
-static void munmap_rx_hugetlb(struct kunit *test)
+/* A page with the flags @small, and a huge page with the flags @huge after it. */
+static void munmap_hugetlb(struct kunit *test, unsigned long small, unsigned long huge)
 {
 #ifdef CONFIG_HUGETLBFS
 	unsigned long size = huge_page_size(&default_hstate);
@@ -603,15 +604,24 @@ static void munmap_rx_hugetlb(struct kunit *test)
 				  HUGETLB_ANONHUGE_INODE, log);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_file, file), 0);
-	map_page(test, REGION, PROT_READ | PROT_EXEC);
-	map_at(test, file, REGION + size, size, PROT_READ | PROT_WRITE,
-	       MAP_POPULATE);
+	map_page(test, REGION, small);
+	map_at(test, file, REGION + size, size, huge, MAP_POPULATE);
 	unmap_region_probed(test, 2 * size);
 
 	expect_tables_exec(test, true);
 #else
 	kunit_skip(test, "CONFIG_HUGETLBFS is off");
 #endif
+}
+
+static void munmap_rx_hugetlb(struct kunit *test)
+{
+	munmap_hugetlb(test, PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE);
+}
+
+static void munmap_rw_rx_hugetlb(struct kunit *test)
+{
+	munmap_hugetlb(test, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC);
 }
 
 /*
@@ -704,6 +714,7 @@ static struct kunit_case mmu_gather_unmap_cases[] = {
 	KUNIT_CASE(munmap_rw_rw),
 	KUNIT_CASE(munmap_rx_gap_rw),
 	KUNIT_CASE(munmap_rx_hugetlb),
+	KUNIT_CASE(munmap_rw_rx_hugetlb),
 	KUNIT_CASE_SLOW(munmap_many_tables),
 	KUNIT_CASE(munmap_next_gather),
 	KUNIT_CASE(relocate_exec_stack),

@@ -127,6 +127,27 @@ static int map_by_ptes(char *addr, unsigned long page_size)
 	return 0;
 }
 
+/*
+ * Split the large folio, by punching a page out, and leave the small ones unmapped in
+ * @mapping, one of the two, by which the size of the folio is seen.
+ */
+static bool split_folio_of(FIXTURE_DATA(shmem) * self, char *mapping)
+{
+	bool split = false;
+
+	/* a reference that something else holds for a moment prevents a split */
+	for (int i = 0; i < 10 && !split; i++) {
+		if (fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			      self->page_size) ||
+		    madvise(mapping, self->pmd_size, MADV_DONTNEED))
+			return false;
+		/* maps a folio that is still large by a pmd */
+		FORCE_READ(mapping[self->page_size]);
+		split = check_huge_shmem(mapping, self->pmd_size, 0, self->pmd_size);
+	}
+	return split && !madvise(mapping, self->pmd_size, MADV_DONTNEED);
+}
+
 struct range {
 	char *start;
 	unsigned long size;
@@ -167,16 +188,45 @@ static void advise_process(void *data)
 				      r->range.advice, 0) == (ssize_t)range.iov_len;
 }
 
+/* The counts of the mm while the range is unmapped; the range is mapped again. */
+static void count_unmapped(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			   long *tables, long *rss)
+{
+	ASSERT_TRUE(map_nothing(self->shared, self->pmd_size));
+	*tables = vm_pte();
+	*rss = status_kb("RssShmem:");
+	ASSERT_TRUE(map_file_at(self->shared, self->pmd_size, self->memfd, MAP_SHARED));
+}
+
+/*
+ * A collapse that met a guard region has given up, maybe with some entries cleared: the
+ * counts are the same when the range is unmapped, and nothing refers to the folio.
+ */
+static void expect_unmapped(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			    long tables, long rss)
+{
+	expect_vm_pte(_metadata, self->shared, self->pmd_size, tables);
+	EXPECT_EQ(status_kb("RssShmem:"), rss) {
+		TH_LOG("a collapse that gave up left RssShmem %ld kB, was %ld",
+		       status_kb("RssShmem:"), rss);
+	}
+	EXPECT_TRUE(split_folio_of(self, self->private)) {
+		TH_LOG("a collapse that gave up kept a reference to the folio");
+	}
+}
+
 /* A guard region that madvise() has installed stays, also beside a concurrent collapse. */
 TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 {
 	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE, 0 };
 	struct race race = { .thread_fn = advise, .data = &collapse };
 	unsigned long installed = 0;
+	long tables, rss;
 	char *guard = self->shared + 100 * self->page_size;
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
+	count_unmapped(_metadata, self, &tables, &rss);
 	while (race_on(&race)) {
 		int ret;
 
@@ -196,6 +246,7 @@ TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
+	expect_unmapped(_metadata, self, tables, rss);
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(collapse.successes, 0);
@@ -228,6 +279,7 @@ TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
 	char *guard = self->shared + 100 * self->page_size;
 	struct shared_race *r = new_shared_race();
 	unsigned long installed = 0;
+	long tables, rss;
 
 	ASSERT_NE(r, NULL);
 	r->range = (struct range){ self->shared, self->pmd_size, MADV_COLLAPSE, 0 };
@@ -239,6 +291,7 @@ TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
 		SKIP(return, "process_madvise() of another process is root's");
 	if (!race_start_process(&r->race))
 		SKIP(return, "needs two CPUs");
+	count_unmapped(_metadata, self, &tables, &rss);
 	while (race_on(&r->race)) {
 		int ret;
 
@@ -259,31 +312,11 @@ TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
 	EXPECT_EQ(r->race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
+	expect_unmapped(_metadata, self, tables, rss);
 	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(r->range.successes, 0);
 	EXPECT_GT(installed, 0);
-}
-
-/*
- * Split the large folio, by punching a page out, and leave the small ones unmapped in
- * @mapping, one of the two, by which the size of the folio is seen.
- */
-static bool split_folio_of(FIXTURE_DATA(shmem) * self, char *mapping)
-{
-	bool split = false;
-
-	/* a reference that something else holds for a moment prevents a split */
-	for (int i = 0; i < 10 && !split; i++) {
-		if (fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			      self->page_size) ||
-		    madvise(mapping, self->pmd_size, MADV_DONTNEED))
-			return false;
-		/* maps a folio that is still large by a pmd */
-		FORCE_READ(mapping[self->page_size]);
-		split = check_huge_shmem(mapping, self->pmd_size, 0, self->pmd_size);
-	}
-	return split && !madvise(mapping, self->pmd_size, MADV_DONTNEED);
 }
 
 static bool split_folio(FIXTURE_DATA(shmem) * self)
@@ -856,6 +889,8 @@ FIXTURE(file)
 	int fd;
 	/* two mappings of the pmd_size bytes of fd, at multiples of pmd_size */
 	char *mapping, *alias;
+	/* the page that fail_memory() has taken */
+	unsigned long failed_pfn;
 };
 
 /* A file on a disk, in the current directory. */
@@ -882,7 +917,14 @@ FIXTURE_SETUP(file)
 
 FIXTURE_TEARDOWN(file)
 {
+	if (self->mapping)
+		munmap(self->mapping, self->pmd_size);
+	if (self->alias)
+		munmap(self->alias, self->pmd_size);
 	close(self->fd);
+	/* without CONFIG_HWPOISON_INJECT the page stays lost */
+	if (self->failed_pfn)
+		unpoison_memory(self->failed_pfn);
 }
 
 /*
@@ -894,12 +936,18 @@ static char *fail_memory(struct __test_metadata *_metadata, FIXTURE_DATA(file) *
 {
 	unsigned long offset = 100 * self->page_size;
 	char *poisoned = self->mapping + offset, byte;
+	unsigned long pfn;
+	int pagemap;
 
 	if (geteuid())
 		SKIP(return NULL, "MADV_HWPOISON is root's");
 	*poisoned = 0x5b;
+	pagemap = open("/proc/self/pagemap", O_RDONLY);
+	pfn = pagemap_get_pfn(pagemap, poisoned);
+	close(pagemap);
 	if (!madvise_hwpoison(poisoned, self->page_size))
 		SKIP(return NULL, "MADV_HWPOISON of a file's page: %s", strerror(errno));
+	self->failed_pfn = pfn;
 	EXPECT_EQ(read_signal(poisoned), SIGBUS);
 	/* tells of the error once; all other pages are clean then */
 	fsync(self->fd);
