@@ -972,6 +972,7 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 		      const char *failure)
 {
 	struct race race = { .thread_fn = thread_fn, .data = self };
+	const unsigned long before = pinned_now();
 	char *pinned = self->area + self->offset;
 	long tag = 0;
 
@@ -998,6 +999,10 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 		race.failed += wrong_tags(self, tag, !keeps) != 0;
 		if (!self->get)
 			unpin(self->gup_test);
+	}
+	/* also those that GUP-fast has dropped, and left to the slow path */
+	EXPECT_EQ(pinned_now(), before) {
+		TH_LOG("pages stay pinned");
 	}
 	report_race(_metadata, &race, failure);
 }
