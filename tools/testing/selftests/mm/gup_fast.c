@@ -51,6 +51,7 @@ static int pin(int gup_test, const char *addr, unsigned long nr, int flags)
 
 #define PIN_SLOW	PIN_LONGTERM_TEST_FLAG_USE_WRITE
 #define PIN_FAST	(PIN_LONGTERM_TEST_FLAG_USE_WRITE | PIN_LONGTERM_TEST_FLAG_USE_FAST)
+#define PIN_FAST_READ	PIN_LONGTERM_TEST_FLAG_USE_FAST
 
 /* Copy the pinned pages to @to. */
 static int read_pins(int gup_test, char *to)
@@ -532,6 +533,43 @@ TEST_F(content, read_only)
 	EXPECT_EQ(pinned_now(), before) {
 		TH_LOG("pages stay pinned");
 	}
+}
+
+/*
+ * Pages that a child shares are pinned for reading: the pins are of pages that stay the
+ * parent's, and see what the parent writes later.
+ */
+TEST_F(content, shared)
+{
+	const unsigned long pages = self->size / psize();
+	unsigned long wrong = 0;
+	int go[2], status;
+	pid_t pid;
+	char byte;
+
+	ASSERT_EQ(pipe(go), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) != 0);
+	}
+	close(go[0]);
+	ASSERT_EQ(pin(self->gup_test, self->area, pages, PIN_FAST_READ), 0);
+	for (unsigned long i = 0; i < pages; i++)
+		*(unsigned long *)(self->area + i * psize()) = ~self->tags[i];
+	memset(self->copy, 0, self->size);
+	ASSERT_EQ(read_pins(self->gup_test, self->copy), 0);
+	for (unsigned long i = 0; i < pages; i++)
+		wrong += *(unsigned long *)(self->copy + i * psize()) != ~self->tags[i];
+	EXPECT_EQ(wrong, 0) {
+		TH_LOG("%lu of %lu pins are of pages that the child has", wrong, pages);
+	}
+	unpin(self->gup_test);
+	close(go[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
 }
 
 /* FOLL_GET: GUP gets all pages, and puts its references when one of them is read-only. */
