@@ -896,7 +896,7 @@ static void report(struct __test_metadata *_metadata, unsigned int seed)
 	const struct page *page = &d.pages[d.complained];
 	const unsigned int nr = page->nr_logged;
 
-	TH_LOG("seed %u, operations %lu, pages changed %lu, pages reported %lu", seed,
+	TH_LOG("seed %u: operations %lu, pages changed %lu, pages reported %lu", seed,
 	       d.operations, d.changed, d.reported);
 	for_each_operation(op)
 		if (!op->left_out && !op->done)
@@ -925,6 +925,7 @@ static void run_case(struct __test_metadata *_metadata, bool async)
 	if (d.uffd < 0)
 		SKIP(return, "userfaultfd with this write-protection: %s", strerror(errno));
 	ASSERT_EQ(watch(d.uffd, d.area, d.size), 0);
+	TH_LOG("seed %u", first);
 	choose_operations(_metadata);
 	if (!find("ksm")->left_out) {
 		d.ksm_run = read_num(KSM "run");
