@@ -359,6 +359,129 @@ TEST_F_TIMEOUT(range, refs, RACE_TIMEOUT)
 	}
 }
 
+/* mappings of one huge page that one call pins, until a signal ends it */
+#define NR_KILLED	4096UL
+
+/* A fatal signal ends a call after the section in which it comes, however much is left. */
+FIXTURE(killed)
+{
+	unsigned long huge_size;
+	int gup_test, memfd;
+};
+
+FIXTURE_SETUP(killed)
+{
+	self->memfd = -1;
+	self->gup_test = open_gup_test();
+	if (self->gup_test < 0)
+		SKIP(return, "gup_test: %s", strerror(errno));
+	self->huge_size = default_huge_page_size();
+	if (!self->huge_size || self->huge_size > MAX_HUGE_SIZE)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
+	if (!hugetlb_free_default_pages())
+		SKIP(return, "no free hugetlb page");
+	self->memfd = memfd_create("gup_fast", MFD_HUGETLB);
+	ASSERT_GE(self->memfd, 0);
+	ASSERT_EQ(ftruncate(self->memfd, self->huge_size), 0);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	if (self->memfd >= 0)
+		close(self->memfd);
+	if (self->gup_test >= 0)
+		close(self->gup_test);
+}
+
+/* Map the huge page again and again, write a byte to @ready, and pin all in one call. */
+static void map_and_pin(FIXTURE_DATA(killed) * self, int ready)
+{
+	const unsigned long size = NR_KILLED * self->huge_size;
+	struct gup_test arg = {
+		.size = size,
+		.nr_pages_per_call = size / psize(),
+		.gup_flags = FOLL_WRITE,
+	};
+	char *area = reserve_aligned(size);
+
+	for (unsigned long i = 0; i < size; i += self->huge_size)
+		if (!area || !map_file_at(area + i, self->huge_size, self->memfd, MAP_SHARED) ||
+		    madvise(area + i, self->huge_size, MADV_POPULATE_WRITE))
+			_exit(KSFT_FAIL);
+	arg.addr = (unsigned long)area;
+	if (write(ready, "", 1) != 1)
+		_exit(KSFT_FAIL);
+	_exit(ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg) ? KSFT_FAIL : KSFT_PASS);
+}
+
+/*
+ * Kill a child in its call.  Returns the pages that it had pinned when the signal had been
+ * sent, and in @pinned all that it pinned; 0 if it pinned none.
+ */
+static unsigned long kill_in_call(struct __test_metadata *_metadata, FIXTURE_DATA(killed) * self,
+				  int cpu, unsigned long *pinned)
+{
+	const unsigned long before = pinned_ever();
+	unsigned long at_kill;
+	siginfo_t ended = { };
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	ASSERT_EQ(pipe(ready), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pin_to(cpu);
+		map_and_pin(self, ready[1]);
+	}
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	/*
+	 * The kernel adds the pins of a huge page to this count at once.  pinned_ever()
+	 * would wait until the child's CPU enables interrupts.
+	 */
+	do {
+		ASSERT_EQ(waitid(P_PID, pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+		at_kill = read_vmstat("nr_foll_pin_acquired");
+	} while (at_kill == before && !ended.si_pid);
+	ASSERT_EQ(kill(pid, SIGKILL), 0);
+	at_kill = read_vmstat("nr_foll_pin_acquired") - before;
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	*pinned = pinned_ever() - before;
+	return at_kill;
+}
+
+TEST_F_TIMEOUT(killed, pin, RACE_TIMEOUT)
+{
+	const unsigned long leaf = self->huge_size / psize();
+	const unsigned long held = pinned_now();
+	unsigned long at_kill = 0, pinned;
+	bool in_time = false;
+	int cpus[2];
+
+	if (!two_cpus(cpus))
+		SKIP(return, "needs two CPUs");
+	pin_to(cpus[0]);
+	/* The call has to have more than a section before it when it is killed. */
+	for (int i = 0; i < 5 && !in_time; i++) {
+		at_kill = kill_in_call(_metadata, self, cpus[1], &pinned);
+		in_time = at_kill && at_kill + SECTION_LARGE * leaf < NR_KILLED * leaf;
+	}
+	if (!in_time)
+		SKIP(return, "the call ended before the signal came");
+	TH_LOG("%lu of %lu pages pinned when the signal had been sent, %lu after that", at_kill,
+	       NR_KILLED * leaf, pinned - at_kill);
+	EXPECT_LE(pinned - at_kill, SECTION_LARGE * leaf) {
+		TH_LOG("a fatal signal does not end the call");
+	}
+	EXPECT_EQ(pinned_now(), held) {
+		TH_LOG("pages stay pinned");
+	}
+}
+
 /*
  * GUP pins the mapped pages: fast pins, slow pins and the mapping give the same contents.
  * Ranges begin and end beside the edges of page tables and of sections, and have
