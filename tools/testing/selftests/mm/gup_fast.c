@@ -1000,7 +1000,7 @@ static char *map_anon(unsigned long size, bool large)
 	return addr;
 }
 
-FIXTURE_SETUP(race)
+static void setup_race(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self, bool large)
 {
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
@@ -1009,7 +1009,7 @@ FIXTURE_SETUP(race)
 	if (!self->size || self->size > MAX_HUGE_SIZE)
 		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
 	self->freed = self->size;
-	if (!variant->large) {
+	if (!large) {
 		self->offset = self->size - NR_RACE / 2 * psize();
 		self->size *= 2;
 		/* less than a page table maps: the table would be freed, too */
@@ -1017,19 +1017,24 @@ FIXTURE_SETUP(race)
 	}
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
-	self->area = map_anon(self->size, variant->large);
+	self->area = map_anon(self->size, large);
 	ASSERT_NE(self->area, NULL);
 	*self->area = 1;
-	if (variant->large && !check_huge_anon(self->area, self->size, 1, self->size))
+	if (large && !check_huge_anon(self->area, self->size, 1, self->size))
 		SKIP(return, "no THP");
-	self->refill = map_anon(self->size, variant->large);
-	self->moved = map_anon(self->size, variant->large);
+	self->refill = map_anon(self->size, large);
+	self->moved = map_anon(self->size, large);
 	self->copy = map_anon(NR_RACE * psize(), false);
 	ASSERT_NE(self->refill, NULL);
 	ASSERT_NE(self->moved, NULL);
 	ASSERT_NE(self->copy, NULL);
 	madvise(self->copy, NR_RACE * psize(), MADV_DONTFORK);
 	madvise(self->refill, self->size, MADV_DONTFORK);
+}
+
+FIXTURE_SETUP(race)
+{
+	setup_race(_metadata, self, variant->large);
 }
 
 FIXTURE_TEARDOWN(race)
@@ -1233,6 +1238,40 @@ TEST_F_TIMEOUT(race, reclaim, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant->large, page_out, true, true,
 		  "reclaimed pages pinned");
+}
+
+/* A THP that is split while it is pinned. */
+FIXTURE(split)
+{
+	FIXTURE_DATA(race) race;
+};
+
+FIXTURE_SETUP(split)
+{
+	setup_race(_metadata, &self->race, true);
+}
+
+FIXTURE_TEARDOWN(split)
+{
+	if (self->race.gup_test >= 0)
+		close(self->race.gup_test);
+}
+
+static void split_thp(void *data)
+{
+	FIXTURE_DATA(race) * self = data;
+
+	/* advice on a part of a THP splits it */
+	madvise(self->area, self->size / 2, MADV_COLD);
+}
+
+/*
+ * A pin keeps a THP from being split, or is of the pages after the split.  The kernel
+ * warns of a pin that is taken after the split has found none.
+ */
+TEST_F_TIMEOUT(split, pin, RACE_TIMEOUT)
+{
+	race_pins(_metadata, &self->race, true, split_thp, true, false, "pins lost to a split");
 }
 
 /*
