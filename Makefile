@@ -147,7 +147,7 @@ made_here = @[ ! -e $(O) ] || [ -e $(O)/tree.lock ] || [ -e $(O)/affected ] || \
 
 clean:		## remove what was built; keep out/linux
 	$(made_here)
-	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/report $(O)/affected $(O)/times
+	rm -rf $(O)/build $(O)/kernel $(O)/root $(O)/user $(O)/result $(O)/log $(O)/lint $(O)/post $(O)/report $(O)/affected $(O)/times $(O)/plugin $(O)/litmus
 
 distclean:	## remove out/, also commits in out/linux that were not exported
 	$(made_here)

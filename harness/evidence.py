@@ -25,7 +25,7 @@ from .stage import run_stage
 from .topics import topics_folder
 
 # What the results of a stage depend on, besides the trees: programs, guests and what is expected of them.
-INPUTS = ('bench/*.[ch]', 'configs/*', 'guest/**/*', 'reproducers/*.c', 'topics/*/tests', 'topics/*/bench')
+INPUTS = ('bench/**/*.[ch]', 'configs/*', 'guest/**/*', 'reproducers/*.c', 'topics/*/tests', 'topics/*/bench')
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from .errors import HarnessError, need_text
 CONFIGS = TOP / 'configs'
 DEFAULT = 'debug'
 BENCH = 'bench'     # of the kernels that instructions are counted on
-SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION')
+# BENCH: the programs of bench/ that `bench` runs, in place of all. PLUGIN: a plugin of QEMU, of bench/plugin.
+SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION', 'BENCH', 'PLUGIN')
 
 
 @dataclass(frozen=True)

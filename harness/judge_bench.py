@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Judge benchmarks: the series against the base, in instructions of the guest."""
 
-from .errors import HarnessError
+from pathlib import Path
+
+from .errors import HarnessError, read_text
 from .judgement import Benchmark, Finding, Judgement, guest_findings
 from .results import Results
 from .sections import Fault
@@ -22,6 +24,16 @@ def bench_values(lines: list[str]) -> Values:
         if len(words) == 4 and words[0] == 'bench' and words[2].isdigit():
             values[words[1]] = (0, '') if words[1] in values else (int(words[2]), words[3])
     return values
+
+
+def atomics_values(folder: Path, lines: list[str]) -> Values:
+    """What bench/plugin/atomics.c wrote, a line for each call: of each row of bench/gup.c, in their order, the most of a call."""
+    calls = [int(line.split()[0]) for line in read_text(folder / 'atomics').splitlines()]
+    names = [line.split()[1] for line in lines if line.startswith('bench ')]
+    rounds = len(calls) // len(names) if names else 0
+    if not rounds or len(calls) != rounds * len(names):
+        return {}
+    return {f'atomics_{name}': (max(calls[i * rounds:(i + 1) * rounds]), 'atomics') for i, name in enumerate(names)}
 
 
 class BenchJudge:
@@ -56,7 +68,7 @@ class BenchJudge:
         self.judgement.add_findings(guest_findings(guest))
         self.judgement.add_findings(Finding(guest.name, f'{name} ended with {status} in {guest.name}', Fault.INCONSISTENT)
                                     for name, status in guest.ran.items() if status)
-        self.values[arch, variant] = bench_values(guest.folder.ktap)
+        self.values[arch, variant] = {**bench_values(guest.folder.ktap), **atomics_values(guest.folder.path, guest.folder.ktap)}
 
     def _stale(self, outcome: Outcome, arch: str, *variants: str) -> Outcome:
         return self.results.outcome(outcome, *(self.results.find(arch, variant).name for variant in variants))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The key of a guest's result: a sha256 of all that the result depends on, and of nothing else.
 
-The key covers the image, the programs of the root that the job uses, the job, the version of QEMU, the settings and
-the timeouts. A result with today's key and a normal end is today's result.
+The key covers the image, the programs of the root that the job uses, the job, the version of QEMU, its plugin, the
+settings and the timeouts. A result with today's key and a normal end is today's result.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from .arch import Arch
 from .errors import HarnessError, need_text, read_text
 from .plan import GuestPlan, out_folder
-from .qemu import command_of, kernel_folder, qemu_version
+from .qemu import command_of, kernel_folder, plugin_path, qemu_version
 
 KEY_FORMAT = '1'    # another one makes every result stale
 
@@ -53,8 +53,11 @@ def key_of(guest: GuestPlan, arch: Arch) -> str:
     if arch.has_qemu:
         lines += used_of_root(guest.job, root_entries(guest))
     lines += [f'job {line}' for line in guest.job]
-    # The contents of image and root are part of the key, their places are not.
-    lines += [word.replace(str(kernel_folder(guest)), 'KERNEL') for word in command_of(guest, arch, Path('FOLDER'))]
+    if plugin := plugin_path(guest):
+        lines.append(f'plugin {sha256_of(plugin)}')
+    # The contents of image, root and plugin are part of the key, their places are not.
+    lines += [word.replace(str(kernel_folder(guest)), 'KERNEL').replace(str(out_folder()), 'OUT')
+              for word in command_of(guest, arch, Path('FOLDER'))]
     lines += [f'{name} {value}' for name, value in sorted(guest.settings.items()) if name not in ('KERNEL', 'ROOT')]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 

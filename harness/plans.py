@@ -151,11 +151,14 @@ def plan_bench(archs: list[str], topic: str = '', flavour_name: str = BENCH) -> 
     known = qemu_archs(archs)
     topics = read_order(topics_folder())
     flavour = read_flavour(flavour_name)
-    job = tuple(f'bench {source.stem}' for source in sorted((TOP / 'bench').glob('*.c')))
+    programs = flavour.settings.get('BENCH', '').split() or sorted(source.stem for source in (TOP / 'bench').glob('*.c'))
+    job = tuple(f'bench {program}' for program in programs)
     plan = Plan(result_name(flavour_name, topic), _request('bench', archs, flavour=flavour_name, topic=topic))
     plan.step('tree')
     for arch in known:
         plan.step('selftests', arch.name, 'bench')
+        if 'PLUGIN' in flavour.settings:
+            plan.step('selftests', arch.name, 'plugin')
         plan.step('root', arch.name)
         for counted in bench_variants(topics, topic, flavour_name):
             variant = counted

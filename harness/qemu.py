@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .arch import Arch
 from .errors import HarnessError
-from .plan import GuestPlan, kernel_path
+from .plan import GuestPlan, kernel_path, out_folder
 
 DISK_TOOLS = {'ext4': ['mkfs.ext4', '-q'], 'xfs': ['mkfs.xfs', '-q'], 'swap': ['mkswap', '-q']}
 PORTS = ('ktap', 'verdict')
@@ -17,6 +17,12 @@ PORTS = ('ktap', 'verdict')
 
 def kernel_folder(guest: GuestPlan) -> Path:
     return kernel_path(guest.settings['KERNEL'])
+
+
+def plugin_path(guest: GuestPlan) -> Path | None:
+    """The plugin of QEMU that a guest's flavour asks for, as scripts/userspace made it."""
+    name = guest.settings.get('PLUGIN')
+    return out_folder() / 'plugin' / f'{name}.so' if name else None
 
 
 def find_tool(name: str, path: str = '') -> str:
@@ -99,6 +105,8 @@ def qemu_command(guest: GuestPlan, arch: Arch, folder: Path, *, append: str = ''
     for kind, _ in disks_of(guest):
         command += ['-drive', f'file={folder}/{kind}.img,if=none,format=raw,id={kind}',
                     '-device', f'virtio-blk-pci,drive={kind},serial={kind}']
+    if plugin := plugin_path(guest):
+        command += ['-plugin', f'{plugin},map={kernel_folder(guest)}/System.map,out={folder}/{plugin.stem}']
     line = f'{kernel_command_line(guest, arch)} {append}'.rstrip()
     return [*command, '-serial', console or f'file:{folder}/console', '-append', line]
 

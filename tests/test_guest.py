@@ -149,6 +149,14 @@ class Keys(GuestTest):
         self.plan(MEMORY='4096')
         self.assertTrue(self.boots_again())
 
+    def test_another_plugin(self):
+        write(self.out / 'plugin/p.so', 'a plugin')
+        self.plan(PLUGIN='p')
+        self.assertTrue(self.boots_again())
+        self.assertFalse(self.boots_again())
+        write(self.out / 'plugin/p.so', 'another')
+        self.assertTrue(self.boots_again())
+
     def test_another_limit(self):
         self.plan(TIMEOUT='21')
         self.assertTrue(self.boots_again())

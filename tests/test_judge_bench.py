@@ -67,6 +67,21 @@ class Bench(JudgeTest):
         with self.assertRaisesRegex(HarnessError, 'no benchmark .* of FLAVOUR=bench;'):
             self.limits(1, bench='x86_64@bench+1g on 1.01')
 
+    def atomics(self, base, series):
+        """What the plugin wrote of two rows."""
+        for variant, text in (('base', base), ('series', series)):
+            self.counted('x86_64', variant, 2000, 1000).write(atomics=text)
+
+    def test_atomics(self):
+        """The plugin writes a line for each call; the most of a row's calls is its figure."""
+        self.atomics('8 gup_fast=8\n8\n4\n4\n', '7\n8\n4\n5\n')
+        self.limits(0, r'atomics_on +8 +8 +atomics .* equal', bench='x86_64 atomics_on equal')
+        self.limits(1, r'atomics_off +4 +5 .* DIFFERS', bench='x86_64 atomics_off equal')
+
+    def test_atomics_of_other_rows(self):
+        self.atomics('8\n4\n', '8\n4\n4\n')
+        self.limits(1, 'NO-RESULT', bench='x86_64 atomics_on equal')
+
     def test_ratio_within(self):
         self.limits(0, r'1.5\*x86_64 +within', bench='arm64 on/off 1.5*x86_64')
 

@@ -179,6 +179,14 @@ class Others(PlanTest):
                           ('x86_64-series', 'series', 'x86_64 bench series')])
         self.assertEqual((plan.guests[0].settings['SMP'], plan.guests[0].settings['ICOUNT']), ('1', 'yes'))
 
+    def test_bench_of_a_flavour(self):
+        """A flavour may name programs, and a plugin, which is built then."""
+        write(self.work / 'topics/t/bench', 'through: t\nx86_64@bench+atomics on 1.01\n')
+        plan = plans.plan_bench(['x86_64'], flavour_name='bench+atomics')
+        self.assertEqual({guest.job for guest in plan.guests}, {('bench gup',)})
+        self.assertIn('selftests x86_64 plugin', plan.steps)
+        self.assertEqual(plan.guests[0].settings['KERNEL'], 'x86_64 bench base')
+
     def test_prefixes(self):
         plan = plans.plan_boots('x86_64')
         self.assertEqual([g.what for g in plan.guests], [('prefix-1',), ('prefix-2',), ('prefix-3',)])

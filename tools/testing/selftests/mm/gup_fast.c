@@ -359,6 +359,129 @@ TEST_F_TIMEOUT(range, refs, RACE_TIMEOUT)
 	}
 }
 
+/* mappings of one huge page that one call pins, until a signal ends it */
+#define NR_KILLED	4096UL
+
+/* A fatal signal ends a call after the section in which it comes, however much is left. */
+FIXTURE(killed)
+{
+	unsigned long huge_size;
+	int gup_test, memfd;
+};
+
+FIXTURE_SETUP(killed)
+{
+	self->memfd = -1;
+	self->gup_test = open_gup_test();
+	if (self->gup_test < 0)
+		SKIP(return, "gup_test: %s", strerror(errno));
+	self->huge_size = default_huge_page_size();
+	if (!self->huge_size || self->huge_size > MAX_HUGE_SIZE)
+		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
+	if (!hugetlb_free_default_pages())
+		SKIP(return, "no free hugetlb page");
+	self->memfd = memfd_create("gup_fast", MFD_HUGETLB);
+	ASSERT_GE(self->memfd, 0);
+	ASSERT_EQ(ftruncate(self->memfd, self->huge_size), 0);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	if (self->memfd >= 0)
+		close(self->memfd);
+	if (self->gup_test >= 0)
+		close(self->gup_test);
+}
+
+/* Map the huge page again and again, write a byte to @ready, and pin all in one call. */
+static void map_and_pin(FIXTURE_DATA(killed) * self, int ready)
+{
+	const unsigned long size = NR_KILLED * self->huge_size;
+	struct gup_test arg = {
+		.size = size,
+		.nr_pages_per_call = size / psize(),
+		.gup_flags = FOLL_WRITE,
+	};
+	char *area = reserve_aligned(size);
+
+	for (unsigned long i = 0; i < size; i += self->huge_size)
+		if (!area || !map_file_at(area + i, self->huge_size, self->memfd, MAP_SHARED) ||
+		    madvise(area + i, self->huge_size, MADV_POPULATE_WRITE))
+			_exit(KSFT_FAIL);
+	arg.addr = (unsigned long)area;
+	if (write(ready, "", 1) != 1)
+		_exit(KSFT_FAIL);
+	_exit(ioctl(self->gup_test, PIN_FAST_BENCHMARK, &arg) ? KSFT_FAIL : KSFT_PASS);
+}
+
+/*
+ * Kill a child in its call.  Returns the pages that it had pinned when the signal had been
+ * sent, and in @pinned all that it pinned; 0 if it pinned none.
+ */
+static unsigned long kill_in_call(struct __test_metadata *_metadata, FIXTURE_DATA(killed) * self,
+				  int cpu, unsigned long *pinned)
+{
+	const unsigned long before = pinned_ever();
+	unsigned long at_kill;
+	siginfo_t ended = { };
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	ASSERT_EQ(pipe(ready), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pin_to(cpu);
+		map_and_pin(self, ready[1]);
+	}
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	/*
+	 * The kernel adds the pins of a huge page to this count at once.  pinned_ever()
+	 * would wait until the child's CPU enables interrupts.
+	 */
+	do {
+		ASSERT_EQ(waitid(P_PID, pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+		at_kill = read_vmstat("nr_foll_pin_acquired");
+	} while (at_kill == before && !ended.si_pid);
+	ASSERT_EQ(kill(pid, SIGKILL), 0);
+	at_kill = read_vmstat("nr_foll_pin_acquired") - before;
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	*pinned = pinned_ever() - before;
+	return at_kill;
+}
+
+TEST_F_TIMEOUT(killed, pin, RACE_TIMEOUT)
+{
+	const unsigned long leaf = self->huge_size / psize();
+	const unsigned long held = pinned_now();
+	unsigned long at_kill = 0, pinned;
+	bool in_time = false;
+	int cpus[2];
+
+	if (!two_cpus(cpus))
+		SKIP(return, "needs two CPUs");
+	pin_to(cpus[0]);
+	/* The call has to have more than a section before it when it is killed. */
+	for (int i = 0; i < 5 && !in_time; i++) {
+		at_kill = kill_in_call(_metadata, self, cpus[1], &pinned);
+		in_time = at_kill && at_kill + SECTION_LARGE * leaf < NR_KILLED * leaf;
+	}
+	if (!in_time)
+		SKIP(return, "the call ended before the signal came");
+	TH_LOG("%lu of %lu pages pinned when the signal had been sent, %lu after that", at_kill,
+	       NR_KILLED * leaf, pinned - at_kill);
+	EXPECT_LE(pinned - at_kill, SECTION_LARGE * leaf) {
+		TH_LOG("a fatal signal does not end the call");
+	}
+	EXPECT_EQ(pinned_now(), held) {
+		TH_LOG("pages stay pinned");
+	}
+}
+
 /*
  * GUP pins the mapped pages: fast pins, slow pins and the mapping give the same contents.
  * Ranges begin and end beside the edges of page tables and of sections, and have
@@ -877,7 +1000,7 @@ static char *map_anon(unsigned long size, bool large)
 	return addr;
 }
 
-FIXTURE_SETUP(race)
+static void setup_race(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self, bool large)
 {
 	self->gup_test = open_gup_test();
 	if (self->gup_test < 0)
@@ -886,7 +1009,7 @@ FIXTURE_SETUP(race)
 	if (!self->size || self->size > MAX_HUGE_SIZE)
 		SKIP(return, "no huge pages of at most %lu MB", MAX_HUGE_SIZE >> 20);
 	self->freed = self->size;
-	if (!variant->large) {
+	if (!large) {
 		self->offset = self->size - NR_RACE / 2 * psize();
 		self->size *= 2;
 		/* less than a page table maps: the table would be freed, too */
@@ -894,19 +1017,24 @@ FIXTURE_SETUP(race)
 	}
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
-	self->area = map_anon(self->size, variant->large);
+	self->area = map_anon(self->size, large);
 	ASSERT_NE(self->area, NULL);
 	*self->area = 1;
-	if (variant->large && !check_huge_anon(self->area, self->size, 1, self->size))
+	if (large && !check_huge_anon(self->area, self->size, 1, self->size))
 		SKIP(return, "no THP");
-	self->refill = map_anon(self->size, variant->large);
-	self->moved = map_anon(self->size, variant->large);
+	self->refill = map_anon(self->size, large);
+	self->moved = map_anon(self->size, large);
 	self->copy = map_anon(NR_RACE * psize(), false);
 	ASSERT_NE(self->refill, NULL);
 	ASSERT_NE(self->moved, NULL);
 	ASSERT_NE(self->copy, NULL);
 	madvise(self->copy, NR_RACE * psize(), MADV_DONTFORK);
 	madvise(self->refill, self->size, MADV_DONTFORK);
+}
+
+FIXTURE_SETUP(race)
+{
+	setup_race(_metadata, self, variant->large);
 }
 
 FIXTURE_TEARDOWN(race)
@@ -1110,6 +1238,40 @@ TEST_F_TIMEOUT(race, reclaim, RACE_TIMEOUT)
 {
 	race_pins(_metadata, self, variant->large, page_out, true, true,
 		  "reclaimed pages pinned");
+}
+
+/* A THP that is split while it is pinned. */
+FIXTURE(split)
+{
+	FIXTURE_DATA(race) race;
+};
+
+FIXTURE_SETUP(split)
+{
+	setup_race(_metadata, &self->race, true);
+}
+
+FIXTURE_TEARDOWN(split)
+{
+	if (self->race.gup_test >= 0)
+		close(self->race.gup_test);
+}
+
+static void split_thp(void *data)
+{
+	FIXTURE_DATA(race) * self = data;
+
+	/* advice on a part of a THP splits it */
+	madvise(self->area, self->size / 2, MADV_COLD);
+}
+
+/*
+ * A pin keeps a THP from being split, or is of the pages after the split.  The kernel
+ * warns of a pin that is taken after the split has found none.
+ */
+TEST_F_TIMEOUT(split, pin, RACE_TIMEOUT)
+{
+	race_pins(_metadata, &self->race, true, split_thp, true, false, "pins lost to a split");
 }
 
 /*
