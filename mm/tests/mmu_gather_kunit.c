@@ -20,6 +20,7 @@
  *                     look at the flags; the core computes them all the same.
  */
 #include <kunit/test.h>
+#include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/hugetlb.h>
 #include <linux/kprobes.h>
@@ -582,9 +583,51 @@ static void munmap_rx_gap_rw(struct kunit *test)
 	KUNIT_EXPECT_GE_MSG(test, probe.tables, 2, "page tables");
 }
 
-#ifdef CONFIG_HUGETLBFS
+/* Executable VMAs and others in turns. The last one is not executable. */
+static void munmap_several_rx(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		map_page(test, REGION + i * PAGE_SIZE,
+			 i & 1 ? PROT_READ | PROT_WRITE : PROT_READ | PROT_EXEC);
+	unmap_region_probed(test, 4 * PAGE_SIZE);
+
+	KUNIT_EXPECT_GE_MSG(test, probe.tables, 1, "page tables");
+	expect_tables_exec(test, true);
+}
+
 KUNIT_DEFINE_ACTION_WRAPPER(put_file, fput, struct file *);
-#endif
+
+/* A device's memory, which the zero page stands for. */
+static int map_pfn(struct file *file, struct vm_area_struct *vma)
+{
+	return remap_pfn_range(vma, vma->vm_start, page_to_pfn(ZERO_PAGE(0)),
+			       PAGE_SIZE, vma->vm_page_prot);
+}
+
+static const struct file_operations pfn_fops = {
+	.mmap = map_pfn,
+};
+
+/*
+ * tlb_free_vmas() flushes the entries of a PFNMAP VMA that are still pending, and
+ * the page tables after that.
+ */
+static void munmap_rx_pfnmap(struct kunit *test)
+{
+	struct file *file = anon_inode_getfile("mmu_gather_kunit", &pfn_fops, NULL,
+					       O_RDWR);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_file, file), 0);
+	map_page(test, REGION, PROT_READ | PROT_EXEC);
+	map_at(test, file, REGION + PAGE_SIZE, PAGE_SIZE, PROT_READ, 0);
+	unmap_region_probed(test, 2 * PAGE_SIZE);
+
+	KUNIT_EXPECT_GE_MSG(test, probe.tables, 1, "page tables");
+	expect_tables_exec(test, true);
+}
 
 /* A page with the flags @small, and a huge page with the flags @huge after it. */
 static void munmap_hugetlb(struct kunit *test, unsigned long small, unsigned long huge)
@@ -713,6 +756,8 @@ static struct kunit_case mmu_gather_unmap_cases[] = {
 	KUNIT_CASE(munmap_rw_rx),
 	KUNIT_CASE(munmap_rw_rw),
 	KUNIT_CASE(munmap_rx_gap_rw),
+	KUNIT_CASE(munmap_several_rx),
+	KUNIT_CASE(munmap_rx_pfnmap),
 	KUNIT_CASE(munmap_rx_hugetlb),
 	KUNIT_CASE(munmap_rw_rx_hugetlb),
 	KUNIT_CASE_SLOW(munmap_many_tables),

@@ -78,6 +78,17 @@ static bool map_anon(char *addr, unsigned long size)
 	       !madvise(addr, size, MADV_NOHUGEPAGE);
 }
 
+/* This mm has as many kB of page tables as @before. */
+static void expect_tables(struct __test_metadata *_metadata, long before)
+{
+	const long after = vm_pte();
+
+	ASSERT_GT(before, 0);
+	EXPECT_EQ(after, before) {
+		TH_LOG("page-table accounting off: VmPTE %ld kB, was %ld", after, before);
+	}
+}
+
 /*
  * Unmap the range: this mm has to have as many kB of page tables as @before, when the
  * range was unmapped, too.
@@ -85,18 +96,26 @@ static bool map_anon(char *addr, unsigned long size)
 static void expect_vm_pte(struct __test_metadata *_metadata, char *addr, unsigned long size,
 			  long before)
 {
-	long after;
-
 	ASSERT_TRUE(map_nothing(addr, size));
-	after = vm_pte();
+	expect_tables(_metadata, before);
+}
+
+/* A page table that a retraction leaves in place is still counted, in the @before kB. */
+static void expect_table_counted(struct __test_metadata *_metadata, long before)
+{
+	const long after = vm_pte();
+
 	ASSERT_GT(before, 0);
-	EXPECT_EQ(after, before) {
-		TH_LOG("page-table accounting off: VmPTE %ld kB, was %ld", after, before);
+	EXPECT_GE(after, before) {
+		TH_LOG("a page table that stays is not counted: VmPTE %ld kB, was %ld", after,
+		       before);
 	}
 }
 
 FIXTURE_SETUP(shmem)
 {
+	char *area;
+
 	ASSERT_EQ(catch_faults(), 0);
 	self->uffd = -1;
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
@@ -109,10 +128,14 @@ FIXTURE_SETUP(shmem)
 	ASSERT_GE(self->memfd, 0);
 	ASSERT_EQ(ftruncate(self->memfd, self->pmd_size), 0);
 
-	self->shared = reserve_aligned(self->pmd_size);
-	self->private = reserve_aligned(self->pmd_size);
-	ASSERT_NE(self->shared, NULL);
-	ASSERT_NE(self->private, NULL);
+	/*
+	 * Page tables of one upper page table, which the address space around them keeps:
+	 * VmPTE counts upper page tables, too.
+	 */
+	area = reserve_aligned(4 * self->pmd_size);
+	ASSERT_NE(area, NULL);
+	self->shared = area;
+	self->private = area + 2 * self->pmd_size;
 	ASSERT_TRUE(map_file_at(self->shared, self->pmd_size, self->memfd, MAP_SHARED));
 	ASSERT_TRUE(map_file_at(self->private, self->pmd_size, self->memfd, MAP_PRIVATE));
 
@@ -184,6 +207,8 @@ struct shared_race {
 	struct range range;
 	/* of the process whose memory the child is to collapse */
 	int pidfd;
+	/* VmPTE of the first child of fork() */
+	long tables;
 };
 
 static struct shared_race *new_shared_race(void)
@@ -214,20 +239,21 @@ static void count_unmapped(struct __test_metadata *_metadata, FIXTURE_DATA(shmem
 }
 
 /*
- * A collapse that met a guard region has given up, maybe with some entries cleared: the
- * counts are right when the range is unmapped, and nothing refers to the folio.
+ * Collapses of @mapping gave up, with some entries cleared, or without a page table.  With
+ * the range unmapped the counts are as before, and nothing refers to the folio.  @other is
+ * another mapping of the folio.
  */
 static void expect_unmapped(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
-			    long tables)
+			    char *mapping, char *other, long tables)
 {
 	long error;
 
-	expect_vm_pte(_metadata, self->shared, self->pmd_size, tables);
+	expect_vm_pte(_metadata, mapping, self->pmd_size, tables);
 	error = rss_error();
 	EXPECT_EQ(error, 0) {
 		TH_LOG("a collapse that gave up left VmRSS wrong, by %ld kB", error);
 	}
-	EXPECT_TRUE(split_folio_of(self, self->private)) {
+	EXPECT_TRUE(split_folio_of(self, other)) {
 		TH_LOG("a collapse that gave up kept a reference to the folio");
 	}
 }
@@ -263,7 +289,7 @@ TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
-	expect_unmapped(_metadata, self, tables);
+	expect_unmapped(_metadata, self, self->shared, self->private, tables);
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(collapse.successes, 0);
@@ -329,7 +355,7 @@ TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
 	EXPECT_EQ(r->race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
-	expect_unmapped(_metadata, self, tables);
+	expect_unmapped(_metadata, self, self->shared, self->private, tables);
 	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(r->range.successes, 0);
@@ -374,6 +400,7 @@ static void poison_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shme
 {
 	char *poisoned = self->shared + index * self->page_size;
 	char *good = self->shared + 50 * self->page_size;
+	long tables;
 	int ret;
 
 	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
@@ -388,6 +415,7 @@ static void poison_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shme
 	ASSERT_EQ(read_signal(poisoned), SIGBUS);
 	ASSERT_EQ(read_signal(good), 0);
 
+	tables = vm_pte();
 	ret = madvise_collapse_retry(collapsed, self->pmd_size);
 	TH_LOG("MADV_COLLAPSE: %s", ret ? strerror(errno) : "success");
 	/* Whatever it returned: the page cache must have been collapsed. */
@@ -398,6 +426,7 @@ static void poison_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(shme
 	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
 		TH_LOG("poison lost: stale data can be read");
 	}
+	expect_table_counted(_metadata, tables);
 }
 
 TEST_F(shmem, poison_collapse)
@@ -520,6 +549,43 @@ TEST_F(shmem, border_retract_unaligned)
 	border_retract(_metadata, self, area + self->page_size, self->pmd_size, area);
 }
 
+/*
+ * mprotect() divides the mapping while MADV_COLLAPSE has dropped mmap_lock: the page table
+ * then has an entry of a neighbouring VMA, and stays.
+ */
+TEST_F_TIMEOUT(shmem, border_collapse, RACE_TIMEOUT)
+{
+	struct range collapse = { self->shared, self->pmd_size, MADV_COLLAPSE, 0 };
+	struct race race = { .thread_fn = advise, .data = &collapse };
+	char *last = self->shared + self->pmd_size - self->page_size;
+	long tables;
+
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	count_unmapped(_metadata, self, &tables);
+	ASSERT_EQ(madvise(last, self->page_size, MADV_GUARD_INSTALL), 0);
+	while (race_on(&race)) {
+		int ret;
+
+		FORCE_READ(self->shared[8 * self->page_size]);
+		race_begin(&race);
+		ret = mprotect(last, self->page_size, PROT_READ);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		race.failed += read_signal(last) != SIGSEGV;
+		ASSERT_EQ(mprotect(last, self->page_size, PROT_READ | PROT_WRITE), 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu lost", race.rounds, race.overlaps,
+	       collapse.successes, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("guard region of a neighbour lost");
+	}
+	EXPECT_EQ(collapse.successes, 0);
+	expect_unmapped(_metadata, self, self->shared, self->private, tables);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
 /* Page tables that were detached are freed by RCU, and the kernel checks them then. */
 static void wait_for_freed_tables(void)
 {
@@ -540,6 +606,7 @@ TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
 	char *area = reserve_aligned(2 * size), *src = area + page_size, *dst = self->shared;
 	struct shared_race *r = new_shared_race();
 	unsigned long refused = 0;
+	long tables, error;
 
 	ASSERT_NE(area, NULL);
 	ASSERT_NE(r, NULL);
@@ -551,6 +618,12 @@ TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
 	r->race.data = &r->range;
 	if (!race_start_process(&r->race))
 		SKIP(return, "needs two CPUs");
+	/* upper page tables, which stay */
+	ASSERT_TRUE(map_anon(src, page_size));
+	*src = 1;
+	ASSERT_TRUE(map_nothing(area, 2 * size));
+	ASSERT_TRUE(map_nothing(dst, size));
+	tables = vm_pte();
 	while (race_on(&r->race)) {
 		/* small folios again, for a collapse that retracts */
 		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -574,9 +647,25 @@ TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
 	EXPECT_EQ(r->race.failed, 0) {
 		TH_LOG("poison lost by mremap(): stale data can be read");
 	}
+	ASSERT_TRUE(map_nothing(area, 2 * size));
+	expect_vm_pte(_metadata, dst, size, tables);
+	error = rss_error();
+	EXPECT_EQ(error, 0) {
+		TH_LOG("a move left VmRSS wrong, by %ld kB", error);
+	}
 	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(r->range.successes, 0);
+}
+
+/* Does a child count as many page tables as the first one, which met no retraction? */
+static bool counts_as_first(struct shared_race *r)
+{
+	const long tables = vm_pte();
+
+	if (!r->tables)
+		r->tables = tables;
+	return tables > 0 && tables == r->tables;
 }
 
 /*
@@ -586,10 +675,11 @@ TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
  */
 TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
 {
+	enum { KEPT, LOST, MISCOUNTED };
 	const unsigned long hole = 300 * self->page_size;
 	char *poisoned = self->shared + 100 * self->page_size;
 	struct shared_race *r = new_shared_race();
-	unsigned long refused = 0;
+	unsigned long refused = 0, miscounted = 0;
 
 	ASSERT_NE(r, NULL);
 	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
@@ -615,7 +705,9 @@ TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
 		if (!pid) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			wait_for(&r->race.done, r->race.rounds, -1UL);
-			_exit(read_signal(poisoned));
+			if (read_signal(poisoned) != SIGBUS)
+				_exit(LOST);
+			_exit(counts_as_first(r) ? KEPT : MISCOUNTED);
 		}
 		race_end(&r->race);
 		if (pid < 0) {
@@ -624,7 +716,10 @@ TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
 			continue;
 		}
 		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		r->race.failed += !WIFEXITED(status) || WEXITSTATUS(status) != SIGBUS;
+		if (WIFEXITED(status) && WEXITSTATUS(status) == MISCOUNTED)
+			miscounted++;
+		else
+			r->race.failed += !WIFEXITED(status) || WEXITSTATUS(status) != KEPT;
 	}
 	race_stop(&r->race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu forks refused, %lu failed",
@@ -634,6 +729,9 @@ TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
 	}
 	EXPECT_EQ(r->race.failed, refused) {
 		TH_LOG("poison lost by fork(): stale data can be read");
+	}
+	EXPECT_EQ(miscounted, 0) {
+		TH_LOG("VmPTE is off in %lu children", miscounted);
 	}
 	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
 		return;
@@ -743,6 +841,69 @@ static void poison_fork(struct __test_metadata *_metadata, int uffd, char *area,
 	}
 }
 
+/* Unmap the range; false if this mm did not count one page table for it. */
+static bool unmap_one_table(char *addr, unsigned long size)
+{
+	const long before = vm_pte(), table = size / psize() * sizeof(uint64_t) / 1024;
+
+	return map_nothing(addr, size) && vm_pte() == before - table;
+}
+
+/*
+ * Three VMAs share a page table.  A child gets the entries of the first two VMAs.  The
+ * child does not inherit the third VMA, and gets no entry of it.
+ */
+TEST_F(shmem, neighbour_fork)
+{
+	enum { KEPT, POISON_LOST, DATA_LOST, COPIED, MISCOUNTED };
+	const unsigned long page_size = self->page_size, size = self->pmd_size;
+	char *file = self->shared + page_size, *poisoned = self->shared + 100 * page_size;
+	char *last = self->shared + size - page_size;
+	int status;
+	pid_t pid;
+
+	self->uffd = uffd_open_api(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with MINOR_SHMEM and POISON: %s", strerror(errno));
+	ASSERT_TRUE(map_nothing(self->shared, size));
+	ASSERT_TRUE(map_anon(self->shared, page_size));
+	*self->shared = 0x77;
+	ASSERT_TRUE(map_file_at(file, size - 2 * page_size, self->memfd, MAP_SHARED));
+	ASSERT_EQ(uffd_register(self->uffd, file, size - 2 * page_size, false, false, true), 0);
+	ASSERT_EQ(uffd_poison(self->uffd, poisoned, page_size), 0);
+	ASSERT_EQ(uffd_unregister(self->uffd, file, size - 2 * page_size), 0);
+	ASSERT_TRUE(map_anon(last, page_size));
+	ASSERT_EQ(madvise(last, page_size, MADV_GUARD_INSTALL), 0);
+	ASSERT_EQ(madvise(last, page_size, MADV_DONTFORK), 0);
+
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (read_signal(poisoned) != SIGBUS)
+			_exit(POISON_LOST);
+		if (read_signal(self->shared) || *self->shared != 0x77)
+			_exit(DATA_LOST);
+		/* nothing is mapped at the last page here */
+		if (!map_anon(last, page_size) || read_signal(last))
+			_exit(COPIED);
+		_exit(unmap_one_table(self->shared, size) ? KEPT : MISCOUNTED);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(WIFEXITED(status));
+	ASSERT_NE(WEXITSTATUS(status), POISON_LOST) {
+		TH_LOG("poison lost by fork(): stale data can be read");
+	}
+	ASSERT_NE(WEXITSTATUS(status), COPIED) {
+		TH_LOG("fork() copied an entry of a neighbouring VMA");
+	}
+	ASSERT_EQ(WEXITSTATUS(status), KEPT);
+	/* and the parent has what it had */
+	EXPECT_EQ(read_signal(poisoned), SIGBUS);
+	EXPECT_EQ(read_signal(last), SIGSEGV);
+	EXPECT_EQ(*self->shared, 0x77);
+}
+
 static void poison_fork_shmem(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
 			      bool missing)
 {
@@ -798,12 +959,13 @@ static void dontneed_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(sh
 {
 	struct range collapse = { mapping, self->pmd_size, MADV_COLLAPSE, 0 };
 	struct race race = { .thread_fn = advise, .data = &collapse };
-	long before;
+	char *other = mapping == self->shared ? self->private : self->shared;
+	long tables;
 
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	ASSERT_TRUE(map_nothing(mapping, self->pmd_size));
-	before = vm_pte();
+	tables = vm_pte();
 	ASSERT_TRUE(map_file_at(mapping, self->pmd_size, self->memfd, flags));
 	if (self->uffd >= 0)
 		ASSERT_EQ(uffd_register(self->uffd, mapping, self->pmd_size, true, false,
@@ -818,7 +980,7 @@ static void dontneed_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(sh
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
 	       collapse.successes);
-	expect_vm_pte(_metadata, mapping, self->pmd_size, before);
+	expect_unmapped(_metadata, self, mapping, other, tables);
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(collapse.successes, 0);
@@ -902,6 +1064,155 @@ TEST_F_TIMEOUT(shmem, fault_retract, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
 }
 
+/* exec() of this program with this argument ends at once. */
+#define ENDS_AT_ONCE "ends-at-once"
+
+/* A process with a page table that another process detaches; it ends when it is told to. */
+struct victim {
+	pid_t pid;
+	/* a byte that is written here ends it */
+	int go;
+};
+
+/* Map some pages of the memfd by small folios. */
+static bool touch_pages(FIXTURE_DATA(shmem) * self)
+{
+	for (unsigned long i = self->page_size; i < self->pmd_size; i += 64 * self->page_size)
+		FORCE_READ(self->shared[i]);
+	return true;
+}
+
+/* Map the large folio by a page table. */
+static bool touch_large(FIXTURE_DATA(shmem) * self)
+{
+	return !map_by_ptes(self->shared, self->page_size);
+}
+
+/* Start a victim that calls @touch, and wait until it has; false if that failed. */
+static bool start_victim(FIXTURE_DATA(shmem) * self, struct victim *victim,
+			 bool (*touch)(FIXTURE_DATA(shmem) *), bool exec)
+{
+	int go[2], ready[2];
+	char byte = 0;
+	bool ok;
+
+	if (pipe(go) || pipe(ready))
+		return false;
+	victim->pid = fork();
+	if (!victim->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(go[1]);
+		if (!touch(self) || write(ready[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1)
+			_exit(1);
+		if (exec) {
+			execl("/proc/self/exe", "pgtable_detach", ENDS_AT_ONCE, NULL);
+			_exit(2);
+		}
+		_exit(0);
+	}
+	close(go[0]);
+	close(ready[1]);
+	victim->go = go[1];
+	ok = victim->pid > 0 && read(ready[0], &byte, 1) == 1;
+	close(ready[0]);
+	return ok;
+}
+
+/* Let a victim end, and wait for that; its status, or -1. */
+static int end_victim(struct victim *victim)
+{
+	char byte = 0;
+	int status = -1;
+
+	if (write(victim->go, &byte, 1) != 1 || waitpid(victim->pid, &status, 0) != victim->pid)
+		status = -1;
+	close(victim->go);
+	return status;
+}
+
+/*
+ * A process ends, by exit() or exec(), while another process collapses the page cache and
+ * retracts its page table.  The kernel checks the counts of an mm that it frees.
+ */
+static void victim_retract(struct __test_metadata *_metadata, FIXTURE_DATA(shmem) * self,
+			   bool exec)
+{
+	struct shared_race *r = new_shared_race();
+	struct victim victim;
+
+	ASSERT_NE(r, NULL);
+	ASSERT_EQ(madvise(self->shared, self->pmd_size, MADV_DONTNEED), 0);
+	r->range = (struct range){ self->private, self->pmd_size, MADV_COLLAPSE, 0 };
+	r->race.thread_fn = advise;
+	r->race.data = &r->range;
+	if (!race_start_process(&r->race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&r->race)) {
+		/* small folios again */
+		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				    self->page_size), 0);
+		ASSERT_TRUE(start_victim(self, &victim, touch_pages, exec));
+		race_begin(&r->race);
+		r->race.failed += end_victim(&victim) != 0;
+		race_end(&r->race);
+	}
+	race_stop(&r->race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu failed", r->race.rounds,
+	       r->race.overlaps, r->range.successes, r->race.failed);
+	EXPECT_EQ(r->race.failed, 0) {
+		TH_LOG("the process did not end as it should");
+	}
+	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(r->range.successes, 0);
+}
+
+TEST_F_TIMEOUT(shmem, exit_retract, RACE_TIMEOUT)
+{
+	victim_retract(_metadata, self, false);
+}
+
+TEST_F_TIMEOUT(shmem, exec_retract, RACE_TIMEOUT)
+{
+	victim_retract(_metadata, self, true);
+}
+
+/* The same of process_madvise(), which may be the last user of the mm. */
+TEST_F_TIMEOUT(shmem, exit_process_collapse, RACE_TIMEOUT)
+{
+	struct shared_race r = {
+		.range = { self->shared, self->pmd_size, MADV_COLLAPSE, 0 },
+		.race = { .thread_fn = advise_process, .data = &r },
+	};
+	struct victim victim;
+
+	if (geteuid())
+		SKIP(return, "process_madvise() of another process is root's");
+	if (!race_start(&r.race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&r.race)) {
+		ASSERT_TRUE(start_victim(self, &victim, touch_large, false));
+		r.pidfd = syscall(__NR_pidfd_open, victim.pid, 0);
+		ASSERT_GE(r.pidfd, 0);
+		race_begin(&r.race);
+		r.race.failed += end_victim(&victim) != 0;
+		race_end(&r.race);
+		close(r.pidfd);
+	}
+	race_stop(&r.race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu collapses, %lu failed", r.race.rounds,
+	       r.race.overlaps, r.range.successes, r.race.failed);
+	EXPECT_EQ(r.race.failed, 0) {
+		TH_LOG("the process did not end as it should");
+	}
+	EXPECT_TRUE(split_folio_of(self, self->private)) {
+		TH_LOG("a collapse kept a reference to the folio");
+	}
+	if (skip_unless_raced(_metadata, &r.race, RACE_MIN_OVERLAPS))
+		return;
+	EXPECT_GT(r.range.successes, 0);
+}
+
 FIXTURE(file)
 {
 	unsigned long page_size, pmd_size;
@@ -979,9 +1290,11 @@ static char *fail_memory(struct __test_metadata *_metadata, FIXTURE_DATA(file) *
 TEST_F(file, hwpoison_retract)
 {
 	char *poisoned = fail_memory(_metadata, self);
+	long tables;
 
 	if (!poisoned)
 		return;
+	tables = vm_pte();
 	if (madvise_collapse_retry(self->alias, self->pmd_size))
 		SKIP(return, "MADV_COLLAPSE of a file: %s", strerror(errno));
 	ASSERT_TRUE(check_huge_file(self->alias, self->pmd_size, 1, self->pmd_size));
@@ -990,6 +1303,7 @@ TEST_F(file, hwpoison_retract)
 	ASSERT_EQ(read_signal(poisoned), SIGBUS) {
 		TH_LOG("hwpoison lost: stale data can be read");
 	}
+	expect_table_counted(_metadata, tables);
 }
 
 /* The page raises SIGBUS also in a child and in a grandchild. */
@@ -1149,6 +1463,8 @@ FIXTURE(anon)
 
 FIXTURE_SETUP(anon)
 {
+	char *area;
+
 	self->uffd = -1;
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
@@ -1156,10 +1472,14 @@ FIXTURE_SETUP(anon)
 	self->pmd_size = read_pmd_pagesize();
 	if (!self->pmd_size)
 		SKIP(return, "the kernel has no transparent huge pages");
-	self->area = reserve_aligned(self->pmd_size);
-	self->src = reserve_aligned(self->pmd_size);
-	ASSERT_NE(self->area, NULL);
-	ASSERT_NE(self->src, NULL);
+	/* page tables of one upper page table, which the address space around them keeps */
+	area = reserve_aligned(4 * self->pmd_size);
+	ASSERT_NE(area, NULL);
+	self->area = area;
+	self->src = area + 2 * self->pmd_size;
+	ASSERT_TRUE(map_anon(area, self->pmd_size));
+	*area = 1;
+	ASSERT_TRUE(map_nothing(area, self->pmd_size));
 }
 
 FIXTURE_TEARDOWN(anon)
@@ -1240,6 +1560,7 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	struct range zap = { .size = self->pmd_size, .advice = MADV_DONTNEED };
 	struct race race = { .thread_fn = advise, .data = &zap };
 	char *src = self->src, *dst = self->area;
+	long tables;
 
 	self->uffd = uffd_open_api(UFFD_FEATURE_MOVE);
 	if (self->uffd < 0)
@@ -1247,6 +1568,7 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	anon = rss_anon();
+	tables = vm_pte();
 	ASSERT_TRUE(map_anon(src, self->pmd_size));
 	ASSERT_TRUE(map_anon(dst, self->pmd_size));
 	ASSERT_EQ(uffd_register(self->uffd, dst, self->pmd_size, true, false, false), 0);
@@ -1292,39 +1614,60 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	EXPECT_EQ(otherwise, 0);
 	EXPECT_EQ(torn, 0);
 	expect_rss_anon(_metadata, self, anon);
+	expect_tables(_metadata, tables);
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(moved, 0);
 }
 
+/* UFFDIO_ZEROPAGE or UFFDIO_COPY, from @src, of one page; 0, or -1 with errno. */
+static int fill_page(int uffd, char *dst, char *src, unsigned long page_size)
+{
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)dst,
+		.src = (unsigned long)src,
+		.len = page_size,
+	};
+	struct uffdio_zeropage zero = { .range = { (unsigned long)dst, page_size } };
+
+	return src ? ioctl(uffd, UFFDIO_COPY, &copy) : ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
 /*
- * UFFDIO_ZEROPAGE into a page table that MADV_DONTNEED frees at the same time: nothing
+ * MADV_DONTNEED frees the page table that UFFDIO_ZEROPAGE or UFFDIO_COPY fills.  Nothing
  * else maps a page there, so the ioctl must not say that there is one.
  */
-TEST_F_TIMEOUT(anon, dontneed_uffdio_zeropage, RACE_TIMEOUT)
+static void dontneed_fill(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			  char *src, const char *name)
 {
 	struct range zap = { .size = self->pmd_size, .advice = MADV_DONTNEED };
 	struct race race = { .thread_fn = advise, .data = &zap };
-	unsigned long mapped = 0, again = 0, otherwise = 0;
+	unsigned long mapped = 0, again = 0, otherwise = 0, anon;
 	char *dst = self->area;
+	long tables;
 
 	self->uffd = uffd_open_api(0);
 	if (self->uffd < 0)
 		SKIP(return, "userfaultfd: %s", strerror(errno));
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
+	anon = rss_anon();
+	tables = vm_pte();
+	if (src) {
+		ASSERT_TRUE(map_anon(src, self->page_size));
+		*src = 1;
+	}
 	ASSERT_TRUE(map_anon(dst, self->pmd_size));
 	ASSERT_EQ(uffd_register(self->uffd, dst, self->pmd_size, true, false, false), 0);
 	zap.start = dst;
 	while (race_on(&race)) {
-		struct uffdio_zeropage zero = { .range = { (unsigned long)dst, self->page_size } };
 		int ret;
 
 		/* a page table at dst, for MADV_DONTNEED to free */
-		ASSERT_EQ(ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero), 0);
+		ASSERT_EQ(fill_page(self->uffd, dst, NULL, self->page_size), 0);
 		ASSERT_EQ(madvise(dst, self->page_size, MADV_DONTNEED), 0);
 		race_begin(&race);
-		ret = ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero);
+		ret = fill_page(self->uffd, dst, src, self->page_size);
 		race_end(&race);
 		if (!ret)
 			mapped++;
@@ -1340,12 +1683,185 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_zeropage, RACE_TIMEOUT)
 	TH_LOG("%lu rounds, %lu overlaps, %lu mapped, %lu EAGAIN, %lu EEXIST, %lu otherwise",
 	       race.rounds, race.overlaps, mapped, again, race.failed, otherwise);
 	EXPECT_EQ(race.failed, 0) {
-		TH_LOG("UFFDIO_ZEROPAGE said EEXIST of a page that is not there");
+		TH_LOG("%s said EEXIST of a page that is not there", name);
 	}
 	EXPECT_EQ(otherwise, 0);
+	expect_rss_anon(_metadata, self, anon);
+	expect_tables(_metadata, tables);
 	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
 		return;
 	EXPECT_GT(mapped, 0);
+}
+
+TEST_F_TIMEOUT(anon, dontneed_uffdio_zeropage, RACE_TIMEOUT)
+{
+	dontneed_fill(_metadata, self, NULL, "UFFDIO_ZEROPAGE");
+}
+
+TEST_F_TIMEOUT(anon, dontneed_uffdio_copy, RACE_TIMEOUT)
+{
+	dontneed_fill(_metadata, self, self->src, "UFFDIO_COPY");
+}
+
+/*
+ * UFFDIO_ZEROPAGE or UFFDIO_MOVE maps the first page of a page table.  MADV_DONTNEED drops
+ * all other pages, which are a neighbouring VMA.  The page stays, and so does the page table.
+ */
+static void neighbour_fill(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			   bool move)
+{
+	char *dst = self->area, *neighbour = dst + self->page_size, *src = self->src;
+	struct range zap = { neighbour, self->pmd_size - self->page_size, MADV_DONTNEED, 0 };
+	struct race race = { .thread_fn = advise, .data = &zap };
+	unsigned long anon;
+	long tables;
+
+	self->uffd = uffd_open_api(move ? UFFD_FEATURE_MOVE : 0);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd%s: %s", move ? " with MOVE" : "", strerror(errno));
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	anon = rss_anon();
+	tables = vm_pte();
+	ASSERT_TRUE(map_anon(src, self->page_size));
+	ASSERT_TRUE(map_anon(dst, self->pmd_size));
+	/* the registered page is a VMA of its own */
+	ASSERT_EQ(uffd_register(self->uffd, dst, self->page_size, true, false, false), 0);
+	while (race_on(&race)) {
+		struct uffdio_move arg = {
+			.src = (unsigned long)src,
+			.dst = (unsigned long)dst,
+			.len = self->page_size,
+		};
+		int ret;
+
+		*src = 1;
+		*neighbour = 1;
+		ASSERT_EQ(madvise(dst, self->page_size, MADV_DONTNEED), 0);
+		race_begin(&race);
+		ret = move ? ioctl(self->uffd, UFFDIO_MOVE, &arg) :
+			     fill_page(self->uffd, dst, NULL, self->page_size);
+		race_end(&race);
+		race.failed += ret || !pagemap_is_populated(self->pagemap, dst) || *dst != move;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, %lu lost", race.rounds, race.overlaps, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("a page was lost beside MADV_DONTNEED of its neighbours");
+	}
+	expect_rss_anon(_metadata, self, anon);
+	expect_tables(_metadata, tables);
+	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+}
+
+TEST_F_TIMEOUT(anon, neighbour_uffdio_zeropage, RACE_TIMEOUT)
+{
+	neighbour_fill(_metadata, self, false);
+}
+
+TEST_F_TIMEOUT(anon, neighbour_uffdio_move, RACE_TIMEOUT)
+{
+	neighbour_fill(_metadata, self, true);
+}
+
+struct poisoner {
+	int uffd;
+	char *addr;
+	unsigned long page_size;
+	/* in this round, and in all */
+	bool poisoned;
+	unsigned long successes;
+};
+
+/* UFFDIO_POISON fails as long as the page is mapped. */
+static void poison_unmapped(void *data)
+{
+	struct poisoner *p = data;
+
+	for (int i = 0; i < 50 && !p->poisoned; i++)
+		p->poisoned = !uffd_poison(p->uffd, p->addr, p->page_size);
+	p->successes += p->poisoned;
+}
+
+/*
+ * MADV_DONTNEED empties a page table and drops its lock, and userfaultfd poisons the page at
+ * @index.  MADV_DONTNEED then looks at all entries again, and keeps the page table.
+ *
+ * MADV_DONTNEED drops the lock early where its mmu_gather is full.  While dirty pages of a
+ * file wait for their flush, a gather has two batches.  The two hold 4 pages more than a page
+ * table maps.  With 4 anonymous pages before the file, the gather is full at the last entry
+ * of the page table; with more anonymous pages, a few entries earlier.
+ */
+static void dontneed_poison(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
+			    unsigned long index)
+{
+	const unsigned long least_overlaps = 20;
+	const unsigned long page_size = self->page_size, size = self->pmd_size;
+	struct poisoner poisoner = { .page_size = page_size };
+	struct race race = { .thread_fn = poison_unmapped, .data = &poisoner };
+	char *file = self->src, *before = file - 8 * page_size;
+	int memfd = memfd_create("pgtable_detach", 0);
+	unsigned long anon;
+	long tables;
+
+	ASSERT_EQ(catch_faults(), 0);
+	ASSERT_GE(memfd, 0);
+	ASSERT_EQ(ftruncate(memfd, size), 0);
+	self->uffd = uffd_open_api(UFFD_FEATURE_POISON);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd with POISON: %s", strerror(errno));
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	anon = rss_anon();
+	tables = vm_pte();
+	ASSERT_TRUE(map_anon(before, 8 * page_size));
+	ASSERT_TRUE(map_file_at(file, size, memfd, MAP_SHARED));
+	ASSERT_EQ(madvise(file, size, MADV_NOHUGEPAGE), 0);
+	/* page faults do not wait for userfaultfd: the file has all pages */
+	memset(file, 0x5a, size);
+	ASSERT_EQ(uffd_register(self->uffd, file, size, true, false, false), 0);
+	poisoner.uffd = self->uffd;
+	poisoner.addr = file + index * page_size;
+	while (race_on(&race)) {
+		const unsigned long nr_anon = 4 + race.rounds % 4;
+		char *first = file - nr_anon * page_size;
+		int ret;
+
+		ASSERT_EQ(madvise(first, nr_anon * page_size, MADV_POPULATE_WRITE), 0);
+		ASSERT_EQ(madvise(file, size, MADV_POPULATE_WRITE), 0);
+		poisoner.poisoned = false;
+		race_begin(&race);
+		ret = madvise(first, nr_anon * page_size + size, MADV_DONTNEED);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		if (poisoner.poisoned)
+			race.failed += read_signal(poisoner.addr) != SIGBUS;
+		ASSERT_EQ(madvise(file, size, MADV_DONTNEED), 0);
+	}
+	race_stop(&race);
+	close(memfd);
+	TH_LOG("%lu rounds, %lu overlaps, %lu pages poisoned, %lu lost", race.rounds,
+	       race.overlaps, poisoner.successes, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("poison lost: stale data can be read");
+	}
+	/* with the address space around the anonymous pages, so that their page table goes */
+	ASSERT_TRUE(map_nothing(self->area, 3 * size));
+	expect_rss_anon(_metadata, self, anon);
+	expect_tables(_metadata, tables);
+	if (skip_unless_raced(_metadata, &race, least_overlaps))
+		return;
+	EXPECT_GT(poisoner.successes, 0);
+}
+
+TEST_F_TIMEOUT(anon, dontneed_poison_first, RACE_TIMEOUT)
+{
+	dontneed_poison(_metadata, self, 0);
+}
+
+TEST_F_TIMEOUT(anon, dontneed_poison_last, RACE_TIMEOUT)
+{
+	dontneed_poison(_metadata, self, self->pmd_size / self->page_size - 1);
 }
 
 static void write_page(void *data)
@@ -1405,6 +1921,8 @@ TEST_F_TIMEOUT(anon, dontneed_write_clear_refs, RACE_TIMEOUT)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], ENDS_AT_ONCE))
+		return 0;
 	race_adjust_timeouts();
 	return test_harness_run(argc, argv);
 }
