@@ -37,6 +37,7 @@ class Reason(Enum):
     CAUGHT = 'the case fails by the named assertion'
     CAUGHT_BY_KERNEL = 'the kernel says what the mutant names'
     CAUGHT_THEN_PANIC = 'the kernel says what the mutant names, and panics'
+    CAUGHT_AT_BOOT = 'the kernel says what the mutant names as it boots'
     THEN_PANIC = 'the kernel complained as expected, and panicked'
     KNOWN = 'the base does not pass it either'
     NEW = 'the base does better'

@@ -170,7 +170,8 @@ class Mutants(TopicsTest):
 
     def test_own_guest(self):
         for said, own, is_splat in (('the rule', False, False), ('SPLAT the table is full', True, True),
-                                    ('WARN the table is full', False, True), ('SPOILS the rule', True, False)):
+                                    ('WARN the table is full', False, True), ('SPOILS the rule', True, False),
+                                    ('BOOT the table is full', True, True)):
             with self.subTest(said):
                 self.mutant('m', f'Caught-by: x86_64 kunit:s.one: {said}')
                 mutant, = read_mutants(self.topics())
