@@ -126,7 +126,8 @@ def bench_lines(judgement: Judgement) -> Iterator[str]:
         ratio = f'{b.ratio:.4f}' if b.ratio is not None else ''
         unit = b.unit if b.other is None else f'{b.other_arch} {b.other:.4f}'
         whole = f'{b.whole / b.base:.4f}' if b.base and b.whole else ''
-        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, b.limit, bench_text(b), whole
+        limit = f'{b.limit} from {b.since}' if b.since else b.limit
+        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, limit, bench_text(b), whole
     yield from table([row(b) for b in judgement.benchmarks],
                      ('where', 'benchmark', 'base', 'series', 'unit', 'ratio', 'limit', '', 'whole series'))
 

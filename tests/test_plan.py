@@ -181,6 +181,10 @@ class Others(PlanTest):
                           ('x86_64-series', 'series', 'x86_64 bench series')])
         self.assertEqual((plan.guests[0].settings['SMP'], plan.guests[0].settings['ICOUNT']), ('1', 'yes'))
 
+    def test_bench_from_a_topic(self):
+        write(self.work / 'topics/t/bench', 'from: t\nx86_64 on 1.01\n')
+        self.assertEqual([g.variant for g in plans.plan_bench(['x86_64']).guests], ['base', 'through-t', 'series'])
+
     def test_prefixes(self):
         plan = plans.plan_boots('x86_64')
         self.assertEqual([g.what for g in plan.guests], [('prefix-1',), ('prefix-2',), ('prefix-3',)])
