@@ -155,7 +155,7 @@ def boot_guest(plan: Plan, guest: GuestPlan, copy: str = '', force: bool = False
         ended, cores = run_limited(command, float(guest.settings['TIMEOUT']), output)
         meta.update(start=started.isoformat(timespec='seconds'), seconds=round(clock() - start, 1),
                     core_seconds=round(cores, 1), ended=ended)
-        for path in (new / 'initrd', *new.glob('*.img')):
+        for path in (new / 'initrd', new / 'monitor', *new.glob('*.img')):
             path.unlink(missing_ok=True)
         (new / 'ended').write_text(ended + '\n')
         (new / 'key').write_text(key + '\n')

@@ -11,7 +11,7 @@ from .errors import HarnessError, need_text
 CONFIGS = TOP / 'configs'
 DEFAULT = 'debug'
 BENCH = 'bench'     # of the kernels that instructions are counted on
-SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION', 'INITRD_AT')
+SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION', 'INITRD_AT', 'MONITOR')
 
 
 @dataclass(frozen=True)

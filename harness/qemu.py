@@ -89,6 +89,15 @@ def initrd_of(guest: GuestPlan, folder: Path) -> tuple[list[str], list[str]]:
     return ['-device', f'loader,file={initrd},addr={address},force-raw=on'], [f'initrd={address},{size}']
 
 
+def monitor_of(guest: GuestPlan, folder: Path) -> list[str]:
+    """With MONITOR=: the guest talks to QEMU's monitor by the port of that name, which is the other end of a socket."""
+    if not guest.settings.get('MONITOR'):
+        return []
+    path = folder / 'monitor'
+    return ['-chardev', f'socket,id=monitor,path={path},server=on,wait=off', '-mon', 'chardev=monitor,mode=readline',
+            '-chardev', f'socket,id=monitor-port,path={path}', '-device', 'virtserialport,chardev=monitor-port,name=monitor']
+
+
 def memory_of(guest: GuestPlan) -> tuple[str, list[str]]:
     """The words for the memory: what follows -machine MACHINE, and the others.
 
@@ -121,8 +130,10 @@ def qemu_command(guest: GuestPlan, arch: Arch, folder: Path, *, append: str = ''
     for port in PORTS:
         command += ['-chardev', f'file,id={port},path={folder / port}', '-device', f'virtserialport,chardev={port},name={port}']
     if hotplug:
+        device = ',id=virtio-mem' if s.get('MONITOR') else ''
         command += ['-object', f'memory-backend-ram,id=hotplug,size={hotplug}M',
-                    '-device', f'virtio-mem-pci,memdev=hotplug,requested-size={hotplug}M']
+                    '-device', f'virtio-mem-pci,memdev=hotplug,requested-size={hotplug}M{device}']
+    command += monitor_of(guest, folder)
     for kind, _ in disks_of(guest):
         command += ['-drive', f'file={folder}/{kind}.img,if=none,format=raw,id={kind}',
                     '-device', f'virtio-blk-pci,drive={kind},serial={kind}']

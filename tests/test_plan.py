@@ -282,6 +282,14 @@ class Qemu(PlanTest):
         """A key does not depend on the size: the key has what the guest uses of the initrd."""
         self.assertRegex(self.command(INITRD_AT='0x800000000'), ' initrd=0x800000000,SIZE$')
 
+    def test_monitor(self):
+        """Both ends of a socket: QEMU's monitor, and a port of the guest."""
+        line = self.command(MONITOR='yes', HOTPLUG='1')
+        self.assertIn(' virtio-mem-pci,memdev=hotplug,requested-size=1M,id=virtio-mem ', line)
+        self.assertIn(' -chardev socket,id=monitor,path=/f/monitor,server=on,wait=off -mon chardev=monitor,mode=readline '
+                      '-chardev socket,id=monitor-port,path=/f/monitor -device virtserialport,chardev=monitor-port,name=monitor ', line)
+        self.assertNotIn('monitor', self.command(HOTPLUG='1'))
+
     def test_initrd_of_32_gib(self):
         """The flavour's settings come before those of 16k."""
         settings = make_settings(find_arch('arm64'), read_flavour('debug+initrd_32g+16k+va36'), 'series')
