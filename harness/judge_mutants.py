@@ -12,6 +12,15 @@ from .verdict import CaseResult, Outcome, Reason, Verdict
 CAUGHT = (Reason.CAUGHT, Reason.CAUGHT_BY_KERNEL, Reason.CAUGHT_THEN_PANIC, Reason.CAUGHT_AT_BOOT)
 
 
+def case_of(guest: Guest, name: str) -> CaseResult:
+    """A case's result. A KUnit suite says nothing before its end: of a kernel that dies in it only the complaint is there."""
+    case = guest.case(name)
+    splats = [s for s in guest.splats if s.section == name.partition('.')[0]]
+    if not name.startswith('kunit:') or case.reason is not Reason.NOT_REACHED or not splats:
+        return case
+    return CaseResult(Verdict.SPLAT, Reason.KERNEL_SPLAT, splat=splats[0].message, note=splats[0].line)
+
+
 def judge_boot(line: CaughtBy, guest: Guest, clean: CaseResult) -> tuple[Verdict, Reason]:
     """Did the kernel say the text as it booted, whether the guest got to the case or panicked before it?"""
     state, first = guest.state, guest.splats[0] if guest.splats else None
@@ -91,7 +100,7 @@ class MutantsJudge:
         clean_plan, clean_guest = self._clean(line.arch)
         planned = self.results.find(line.arch, 'mutants', mutant.name)
         guest = self.results.guest(planned, mutant.name)
-        clean, case = clean_guest.case(line.case), guest.case(line.case)
+        clean, case = clean_guest.case(line.case), case_of(guest, line.case)
         verdict, reason = judge_catch(line, guest, clean, case)
         is_caught = reason in CAUGHT
         clean_reason = Reason.EXPECTED if clean.verdict is Verdict.PASS else Reason.UNEXPECTED

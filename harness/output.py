@@ -17,7 +17,7 @@ from .verdict import CaseResult, Outcome, Reason, Verdict
 # How much of a case's failure the summary has.
 MOST_ASSERTIONS = 4
 SUFFIX = {Reason.OTHER_ASSERTION: ' (failed differently)', Reason.OTHER_SPLAT: ' (another one)',
-          Reason.SPLAT_IN_SKIP: ' (in a test that was skipped)', Reason.THEN_PANIC: ', PANIC'}
+          Reason.NOT_ON_BASE: ' (not on base)', Reason.SPLAT_IN_SKIP: ' (in a test that was skipped)', Reason.THEN_PANIC: ', PANIC'}
 
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> list[str]:

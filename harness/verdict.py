@@ -29,6 +29,7 @@ class Reason(Enum):
     LIMIT = 'ended after its limit'
     NOT_REACHED = 'the guest ended before the case'
     NOT_IN_GUEST = 'the guest has no such case'
+    NOT_ON_BASE = 'base lacks what the case calls'
     OTHER_ASSERTION = 'failed by another assertion than the named one'
     OTHER_SPLAT = 'the kernel said something else than expected'
     SPLAT_IN_SKIP = 'the kernel complained in a test that was skipped'

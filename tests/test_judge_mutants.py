@@ -113,6 +113,13 @@ class Kernel(MutantsTest):
         self.guest.append('console', PANIC)
         self.judge(0, 'which then panicked')
 
+    def test_panics_in_the_suite(self):
+        """KUnit has not printed a result then."""
+        self.guest.write(console=f'[ 1.0] mm: begin m/kunit:s\n{WARNING}{PANIC}', verdict='', ktap='#### begin m/kunit:s\n')
+        self.judge(0, 'which then panicked')
+        self.guest.edit('console', 'is full', 'is empty')
+        self.judge(1, 'kunit:s.one +PANIC')
+
     def test_panics_after_another(self):
         self.complain(WARNING.replace('is full', 'is empty'))
         self.guest.append('console', PANIC)

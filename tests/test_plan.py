@@ -71,6 +71,12 @@ class Run(PlanTest):
         guest = self.guests(plans.plan_run(['x86_64'], 'debug'))['x86_64-base-p.b']
         self.assertEqual((guest.job, guest.what), (('selftest p 60 b',), ('selftest:p.b',)))
 
+    def test_a_suite_that_base_lacks_runs_on_the_series_only(self):
+        write(self.work / 'topics/u/tests', 'kunit:new.a x86_64 ABSENT f() is new\n')
+        guests = self.guests(plans.plan_run(['x86_64'], 'debug'))
+        self.assertNotIn('kunit new', guests['x86_64-test'].job)
+        self.assertIn('kunit new', guests['x86_64-series'].job)
+
     def test_programs_list_their_cases_once(self):
         plan = plans.plan_run(['x86_64', 'arm64'], 'debug')
         listed = [line for guest in plan.guests for line in guest.job if line.startswith('list ')]

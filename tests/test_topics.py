@@ -130,6 +130,7 @@ class Tests(TopicsTest):
     def test_bad_lines(self):
         for lines, pattern in ((['kunit:s.one x86_64'], 'topics/t/tests:1: want CASE ARCH'), (['kunit:s.one x86_64 FAIL'], 'want CASE ARCH'),
                                (['kunit:s.one x86_64 PASS always'], 'want CASE ARCH'), (['kunit:s.one x86_64 FLY high'], 'want CASE ARCH'),
+                               (['selftest:p.a x86_64 ABSENT f() is new'], 'ABSENT is for KUnit'),
                                (['s.one x86_64 PASS'], 'is not kunit:SUITE.CASE'),
                                (['kunit:s.one x86_64 PASS', 'kunit:s.one arm64,x86_64 PASS'], 'tests:2: kunit:s.one is listed twice for x86_64'),
                                (['kunit:s.one amr64 PASS'], "unknown architecture 'amr64'; choose one of: arm64 riscv64 um x86_64"),
