@@ -1738,8 +1738,10 @@ TEST_F(hvo, buddy)
 	EXPECT_LE(pages, nr * self->saved * 3 / 2) TH_LOG("pages that are free");
 }
 
-#if defined(__aarch64__)
-/* Trace the TLB flushes of this thread for HVO: the kernel's function may be inlined. */
+/*
+ * Trace the TLB flushes of this thread for HVO.  The kernel's function may be inlined, and
+ * is there only where folios are remapped in stages.
+ */
 static bool probe_flushes(void)
 {
 	if (!trace_mount())
@@ -1761,7 +1763,7 @@ TEST_F(hvo, flushes)
 	if (!self->saved)
 		SKIP(return, "nothing is remapped");
 	if (!probe_flushes())
-		SKIP(return, "needs CONFIG_KPROBE_EVENTS");
+		SKIP(return, "needs CONFIG_KPROBE_EVENTS, and stages");
 	for (unsigned long nr = 1; nr <= self->nr; nr *= 8) {
 		traced(": flush:", "");
 		if (set_pool(self, nr) < nr)
@@ -1775,7 +1777,6 @@ TEST_F(hvo, flushes)
 		EXPECT_EQ(2, shrink) TH_LOG("TLB flushes to restore %lu folios", nr);
 	}
 }
-#endif
 
 /* How many pages of the folio at @pfn are poisoned; give them back. */
 static unsigned long unpoison_folio(FIXTURE_DATA(hvo) * self, unsigned long pfn,
