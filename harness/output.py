@@ -64,7 +64,7 @@ def catch_text(row: Row) -> str:
         Reason.CAUGHT: 'caught',
         Reason.CAUGHT_BY_KERNEL: f'caught by the kernel (the test itself: {case.said.value})',
         Reason.CAUGHT_THEN_PANIC: 'caught by the kernel, which then panicked',
-        Reason.CAUGHT_AT_BOOT: 'caught by the kernel as it booted' + (', which then panicked' if row.verdict is Verdict.PANIC else ''),
+        Reason.CAUGHT_AT_BOOT: f"caught by the kernel as it booted{', which then panicked' if row.verdict is Verdict.PANIC else ''}",
         Reason.NOT_REACHED: '; '.join([verdict, *row.notes]),
         Reason.CLEAN_NOT_PASSED: f'{verdict} (without a mutant: {without.verdict.value} {without.result.note})',
         Reason.SURVIVED: 'SURVIVED',

@@ -1275,7 +1275,7 @@ static void expect_node_sums(struct __test_metadata *_metadata, FIXTURE_DATA(hvo
 
 /* Nanoseconds that a fault takes that allocates a folio; expect @saved pages saved. */
 static unsigned long long time_fault(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
-				unsigned long saved)
+				     unsigned long saved)
 {
 	char *p = map_folio(self, 0, MAP_PRIVATE | MAP_NORESERVE);
 	unsigned long long began = now_ns(), took;
@@ -1618,6 +1618,7 @@ TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
 {
 	const unsigned long long end = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
 	unsigned long rounds = 0, taken = 0, beside = 0, nr;
+	atomic_ulong nobody = 0;
 	char *region, *last;
 	unsigned int seed = 1;
 	uint64_t flags;
@@ -1649,8 +1650,7 @@ TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
 		ASSERT_EQ(0, pthread_create(&look.thread, NULL, look_at_page, &look));
 		while (!atomic_load(&look.begun))
 			;
-		for (volatile int i = rand_r(&seed) % 20000; i; i--)
-			;
+		wait_for(&nobody, 1, rand_r(&seed) % 20000);
 		ASSERT_EQ(0, madvise(last, psize(), MADV_DONTNEED));
 		drain_lists(self);
 		set_pool(self, nr);
