@@ -7,7 +7,7 @@ import sys
 
 from .errors import HarnessError
 
-MODULES = ('cli_plan', 'cli_judge', 'cli_list', 'cli_page', 'cli_post', 'evidence')
+MODULES = ('cli_plan', 'cli_judge', 'cli_list', 'cli_page', 'cli_post', 'evidence', 'figures')
 
 
 def main() -> int:

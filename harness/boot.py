@@ -155,7 +155,7 @@ def boot_guest(plan: Plan, guest: GuestPlan, copy: str = '', force: bool = False
         ended, cores = run_limited(command, float(guest.settings['TIMEOUT']), output)
         meta.update(start=started.isoformat(timespec='seconds'), seconds=round(clock() - start, 1),
                     core_seconds=round(cores, 1), ended=ended)
-        for path in (new / 'initrd', *new.glob('*.img')):
+        for path in (new / 'initrd', new / 'monitor', *new.glob('*.img')):
             path.unlink(missing_ok=True)
         (new / 'ended').write_text(ended + '\n')
         (new / 'key').write_text(key + '\n')
@@ -172,17 +172,19 @@ def shell_in(plan: Plan, guest: GuestPlan, dry: bool, gdb: str) -> int:
     """A guest with a shell on this terminal. gdb: '' or the port on which QEMU waits for a debugger."""
     arch = find_arch(guest.arch)
     folder = result_folder(plan, guest)
-    command = command_of(guest, arch, folder, append='mm.shell', console='mon:stdio')
+    wait = ['-S', '-gdb', f'tcp::{gdb}'] if gdb else []
     if gdb:
-        command += ['-S', '-gdb', f'tcp::{gdb}']
         vmlinux = kernel_folder(guest) / 'vmlinux'
         native = platform.machine() == arch.get('HOST')
         print(f"{'gdb' if native else 'gdb-multiarch'} {vmlinux} -ex 'target remote :{gdb}'", flush=True)
+
+    def command() -> list[str]:
+        return [*command_of(guest, arch, folder, append='mm.shell', console='mon:stdio'), *wait]
     if dry:
-        print(shlex.join(command))
+        print(shlex.join(command()))
         return 0
     prepare(guest, arch, folder)
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(command(), check=False).returncode
     finally:
         shutil.rmtree(folder)

@@ -25,6 +25,7 @@ class Want(Enum):
     SPLAT = 'SPLAT'     # the kernel says the text, and may be unusable after it
     WARN = 'WARN'       # the kernel says the text by a WARN() that leaves it usable; judged as SPLAT
     SKIP = 'SKIP'       # the series skips it; the text says why
+    ABSENT = 'ABSENT'   # of KUnit: base lacks what the suite calls, so that only the series has the suite; the text says what
 
 
 OR_FAIL = ' OR FAIL '   # RACE SPLAT text OR FAIL assertion
@@ -148,7 +149,9 @@ def parse_expectation(topic: str, line: str, where: str) -> Expectation:
     wants = {want.value: want for want in Want}
     if len(words) < 3 or words[2] not in wants or (words[2] != 'PASS') != (len(words) == 4):
         raise HarnessError(f'{where}: want CASE ARCH[@FLAVOUR][,...] PASS, or FAIL or RACE and the assertion, '
-                           'or [RACE] SPLAT or [RACE] WARN and the message of the kernel, or SKIP and the reason')
+                           'or [RACE] SPLAT or [RACE] WARN and the message of the kernel, or SKIP or ABSENT and the reason')
+    if words[2] == Want.ABSENT.value and not words[0].startswith('kunit:'):
+        raise HarnessError(f'{where}: ABSENT is for KUnit; selftests run on base, too')
     if not words[0].startswith(('kunit:', 'selftest:')) or '.' not in words[0]:
         raise HarnessError(f"{where}: '{words[0]}' is not kunit:SUITE.CASE or selftest:PROGRAM.CASE")
     places = tuple(parse_place(place, where) for place in words[1].split(','))

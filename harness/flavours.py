@@ -12,7 +12,7 @@ CONFIGS = TOP / 'configs'
 DEFAULT = 'debug'
 BENCH = 'bench'     # of the kernels that instructions are counted on
 # BENCH: the programs of bench/ that `bench` runs, in place of all. PLUGIN: a plugin of QEMU, of bench/plugin.
-SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION', 'BENCH', 'PLUGIN')
+SETTINGS = ('HUGETLB', 'MEMORY', 'HOTPLUG', 'SMP', 'MACHINE', 'CPU', 'QEMU_VERSION', 'BENCH', 'PLUGIN', 'INITRD_AT', 'MONITOR')
 
 
 @dataclass(frozen=True)

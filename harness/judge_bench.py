@@ -77,7 +77,7 @@ class BenchJudge:
         if limit.is_ratio:
             return self._judge_ratio(bench, limit)
         name, _, of_base = limit.name.partition(':')
-        base, unit = self.values[limit.arch, 'base'].get(of_base or name, (0, ''))
+        base, unit = self.values[limit.arch, limit.base].get(of_base or name, (0, ''))
         series, _ = self.values[limit.arch, bench.counted].get(name, (0, ''))
         whole, _ = self.values[limit.arch, 'series'].get(name, (0, ''))
         ratio = series / base if base > 0 and series > 0 and limit.limit != 'equal' else None
@@ -92,8 +92,8 @@ class BenchJudge:
             is_good = series <= base * float(limit.limit) or series <= base + NEGLIGIBLE
             outcome, reason = (Outcome.PASSED, Reason.EXPECTED) if is_good else (Outcome.FAILED, Reason.OVER_LIMIT)
         return Benchmark(bench.topic, limit.arch, limit.name, limit.limit,
-                         self._stale(outcome, limit.arch, 'base', bench.counted), reason,
-                         base or None, series or None, whole or None, unit, ratio)
+                         self._stale(outcome, limit.arch, limit.base, bench.counted), reason,
+                         base or None, series or None, whole or None, unit, ratio, since=limit.since)
 
     def _judge_ratio(self, bench: Bench, limit: Limit) -> Benchmark:
         factor, _, other = limit.limit.partition('*')

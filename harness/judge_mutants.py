@@ -9,11 +9,37 @@ from .results import Planned, Results
 from .topics import Topic
 from .verdict import CaseResult, Outcome, Reason, Verdict
 
-CAUGHT = (Reason.CAUGHT, Reason.CAUGHT_BY_KERNEL, Reason.CAUGHT_THEN_PANIC)
+CAUGHT = (Reason.CAUGHT, Reason.CAUGHT_BY_KERNEL, Reason.CAUGHT_THEN_PANIC, Reason.CAUGHT_AT_BOOT)
 
 
-def judge_catch(line: CaughtBy, state: Verdict, clean: CaseResult, case: CaseResult) -> tuple[Verdict, Reason]:
-    """Did the case catch the mutant? state is that of the guest, clean the case without a mutant."""
+def case_of(guest: Guest, name: str) -> CaseResult:
+    """A case's result. A KUnit suite says nothing before its end: of a kernel that dies in it only the complaint is there."""
+    case = guest.case(name)
+    splats = [s for s in guest.splats if s.section == name.partition('.')[0]]
+    if not name.startswith('kunit:') or case.reason is not Reason.NOT_REACHED or not splats:
+        return case
+    return CaseResult(Verdict.SPLAT, Reason.KERNEL_SPLAT, splat=splats[0].message, note=splats[0].line)
+
+
+def judge_boot(line: CaughtBy, guest: Guest, clean: CaseResult) -> tuple[Verdict, Reason]:
+    """Did the kernel say the text as it booted, whether the guest got to the case or panicked before it?"""
+    state, first = guest.state, guest.splats[0] if guest.splats else None
+    if clean.verdict is not Verdict.PASS:
+        return Verdict.NO_RESULT, Reason.CLEAN_NOT_PASSED
+    if state not in (Verdict.PASS, Verdict.PANIC):
+        return state, Reason.NOT_REACHED
+    if first and first.section is None and line.text in first.message:
+        return state if state is Verdict.PANIC else Verdict.SPLAT, Reason.CAUGHT_AT_BOOT
+    if state is Verdict.PANIC:
+        return state, Reason.NOT_REACHED
+    return (Verdict.SPLAT, Reason.OTHER_SPLAT) if first else (Verdict.PASS, Reason.SURVIVED)
+
+
+def judge_catch(line: CaughtBy, guest: Guest, clean: CaseResult, case: CaseResult) -> tuple[Verdict, Reason]:
+    """Did the case catch the mutant? guest is the mutant's, clean the case without a mutant."""
+    if line.at_boot:
+        return judge_boot(line, guest, clean)
+    state = guest.state
     is_said = line.is_splat and case.splat_has(line.text)
     if state is Verdict.PANIC and clean.verdict is Verdict.PASS and is_said:
         return Verdict.PANIC, Reason.CAUGHT_THEN_PANIC
@@ -74,8 +100,8 @@ class MutantsJudge:
         clean_plan, clean_guest = self._clean(line.arch)
         planned = self.results.find(line.arch, 'mutants', mutant.name)
         guest = self.results.guest(planned, mutant.name)
-        clean, case = clean_guest.case(line.case), guest.case(line.case)
-        verdict, reason = judge_catch(line, guest.state, clean, case)
+        clean, case = clean_guest.case(line.case), case_of(guest, line.case)
+        verdict, reason = judge_catch(line, guest, clean, case)
         is_caught = reason in CAUGHT
         clean_reason = Reason.EXPECTED if clean.verdict is Verdict.PASS else Reason.UNEXPECTED
         cells = (Cell('without', clean_plan.name, clean.verdict, clean_reason, clean),

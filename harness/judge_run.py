@@ -96,6 +96,8 @@ class RunJudge:
 
     def _row(self, line: Expectation, arch: str) -> Row:
         base_plan, series_plan = self._base_of(line, arch), self.results.find(arch, 'series')
+        if line.want is Want.ABSENT:
+            return self._absent_row(line, arch, series_plan)
         base, series = self._guest(base_plan).case(line.case), self._guest(series_plan).case(line.case)
         verdict, reason = compare_base(base, line)
         is_good = reason is Reason.EXPECTED
@@ -114,6 +116,19 @@ class RunJudge:
         return Row(line.topic, line.case, arch, cells,
                    self.results.outcome(outcome, base_plan.name, series_plan.name),
                    decided.verdict, decided.reason, notes=notes)
+
+    def _absent_row(self, line: Expectation, arch: str, planned: Planned) -> Row:
+        """A case that base cannot have: no guest of base is looked at."""
+        series = self._guest(planned).case(line.case)
+        is_good = series.verdict is Verdict.PASS
+        if is_good:
+            self.ran.add(line.case)
+        cells = (Cell('base', '', Verdict.NO_RESULT, Reason.NOT_ON_BASE, CaseResult(Verdict.NO_RESULT, Reason.NOT_ON_BASE)),
+                 Cell('series', planned.name, series.verdict, Reason.EXPECTED if is_good else Reason.UNEXPECTED, series))
+        outcome = Outcome.PASSED if is_good else Outcome.FAILED
+        notes = () if is_good else ('series: want PASS' + (f'; {series.note}' if series.note else ''),)
+        return Row(line.topic, line.case, arch, cells, self.results.outcome(outcome, planned.name), series.verdict,
+                   cells[1].reason, notes=notes)
 
     @staticmethod
     def _outcome(line: Expectation, base: CaseResult, series: CaseResult, is_good: bool) -> tuple[Outcome, tuple[str, ...]]:

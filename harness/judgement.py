@@ -42,7 +42,8 @@ class Row:
 class Benchmark:
     """A benchmark's figures. base, series and whole are instructions; a ratio of two has `ratio` and `other` only.
 
-    series is the kernel that the limit holds for: the whole series, or the series through a topic.
+    series is the kernel that the limit holds for: the whole series, or the series through a topic. base is the base, or
+    the series through the topic `since`.
     """
     topic: str
     arch: str
@@ -57,6 +58,7 @@ class Benchmark:
     ratio: float | None = None
     other_arch: str = ''
     other: float | None = None
+    since: str = ''
 
 
 @dataclass(frozen=True)

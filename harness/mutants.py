@@ -12,16 +12,18 @@ from .topics import Topic, check_topic
 
 @dataclass(frozen=True)
 class CaughtBy:
-    """A 'Caught-by: PLACE CASE: [SPLAT|WARN|SPOILS] TEXT' line.
+    """A 'Caught-by: PLACE CASE: [SPLAT|WARN|SPOILS|BOOT] TEXT' line.
 
     With SPLAT or WARN the kernel has to say the text, otherwise an assertion. After a SPLAT the kernel may be
-    unusable, after a WARN it is not. After SPOILS it goes on with wrong counts or the like.
+    unusable, after a WARN it is not. After SPOILS it goes on with wrong counts or the like. With BOOT the kernel says
+    the text as it boots, before the case, and may die then: the case only has to pass without the mutant.
     """
     place: Place
     case: str
     text: str
     is_splat: bool
     spoils_guest: bool
+    at_boot: bool = False
 
     @property
     def flavour(self) -> str:
@@ -52,9 +54,9 @@ class Mutant:
 def parse_caught_by(place: str, case: str, said: str, where: str) -> CaughtBy:
     """The parts of a Caught-by line."""
     word, _, rest = said.partition(' ')
-    has_word = word in ('SPLAT', 'WARN', 'SPOILS') and bool(rest)
+    has_word = word in ('SPLAT', 'WARN', 'SPOILS', 'BOOT') and bool(rest)
     return CaughtBy(parse_place(place, where), case, rest if has_word else said, has_word and word != 'SPOILS',
-                    has_word and word != 'WARN')
+                    has_word and word != 'WARN', has_word and word == 'BOOT')
 
 
 def parse_mutant(topic: str, file: str, text: str, where: str) -> Mutant:

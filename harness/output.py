@@ -17,7 +17,7 @@ from .verdict import CaseResult, Outcome, Reason, Verdict
 # How much of a case's failure the summary has.
 MOST_ASSERTIONS = 4
 SUFFIX = {Reason.OTHER_ASSERTION: ' (failed differently)', Reason.OTHER_SPLAT: ' (another one)',
-          Reason.SPLAT_IN_SKIP: ' (in a test that was skipped)', Reason.THEN_PANIC: ', PANIC'}
+          Reason.NOT_ON_BASE: ' (not on base)', Reason.SPLAT_IN_SKIP: ' (in a test that was skipped)', Reason.THEN_PANIC: ', PANIC'}
 
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> list[str]:
@@ -64,6 +64,7 @@ def catch_text(row: Row) -> str:
         Reason.CAUGHT: 'caught',
         Reason.CAUGHT_BY_KERNEL: f'caught by the kernel (the test itself: {case.said.value})',
         Reason.CAUGHT_THEN_PANIC: 'caught by the kernel, which then panicked',
+        Reason.CAUGHT_AT_BOOT: f"caught by the kernel as it booted{', which then panicked' if row.verdict is Verdict.PANIC else ''}",
         Reason.NOT_REACHED: '; '.join([verdict, *row.notes]),
         Reason.CLEAN_NOT_PASSED: f'{verdict} (without a mutant: {without.verdict.value} {without.result.note})',
         Reason.SURVIVED: 'SURVIVED',
@@ -125,7 +126,8 @@ def bench_lines(judgement: Judgement) -> Iterator[str]:
         ratio = f'{b.ratio:.4f}' if b.ratio is not None else ''
         unit = b.unit if b.other is None else f'{b.other_arch} {b.other:.4f}'
         whole = f'{b.whole / b.base:.4f}' if b.base and b.whole else ''
-        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, b.limit, bench_text(b), whole
+        limit = f'{b.limit} from {b.since}' if b.since else b.limit
+        return b.arch, b.name, b.base or '-', b.series or '-', unit, ratio, limit, bench_text(b), whole
     yield from table([row(b) for b in judgement.benchmarks],
                      ('where', 'benchmark', 'base', 'series', 'unit', 'ratio', 'limit', '', 'whole series'))
 

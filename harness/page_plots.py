@@ -119,4 +119,5 @@ def bench_plot(title: str, benchmarks: Sequence[dict[str, Any]]) -> Plot:
         axes.axvline(0, color=DIM, linewidth=0.8)
         axes.xaxis.set_major_formatter(lambda value, _: f'{value:+.3g}' if value else '0')
         axes.margins(x=0.06)
-    return panel(title, [benchmark['name'] for benchmark in benchmarks], draw, 'instructions against base, percent')
+    names = [benchmark['name'] + (f' from {benchmark["since"]}' if benchmark['since'] else '') for benchmark in benchmarks]
+    return panel(title, names, draw, 'instructions against base, percent')

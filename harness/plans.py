@@ -7,7 +7,7 @@ import sys
 
 from .arch import TOP, Arch, architectures, find_arch
 from .errors import HarnessError, need_text
-from .expectations import Expectation, read_tests, select_tests
+from .expectations import Expectation, Want, read_tests, select_tests
 from .flavours import BENCH, DEFAULT, Flavour, read_flavour
 from .mutants import Mutant, select_mutants
 from .plan import GuestPlan, Plan, job_of, kernel_name, make_settings, out_folder, result_name
@@ -94,7 +94,7 @@ def _run_on(plan: Plan, arch: Arch, flavour: Flavour, here: list[Expectation], l
     for e in selftests:
         if e.spoils_guest:
             column('base', [e], name='base-' + e.case.partition(':')[2], what=e.case)
-    column('test', kunit)
+    column('test', [e for e in kunit if e.want is not Want.ABSENT])
     programs = [p for p in _programs(job_of([e.case for e in selftests])) if p not in listed]
     listed.update(programs)
     column('series', here, more=tuple(f'list {p}' for p in programs))

@@ -82,6 +82,40 @@ def um_command(guest: GuestPlan) -> list[str]:
             'kunit_shutdown=halt', 'panic=-1', *guest.settings.get('APPEND', '').split()]
 
 
+def initrd_of(guest: GuestPlan, folder: Path) -> tuple[list[str], list[str]]:
+    """The words for the initrd, of QEMU's command line and of the kernel's.
+
+    With INITRD_AT= it lies at that address, and only the kernel's command line says where.
+    """
+    initrd, address = folder / 'initrd', guest.settings.get('INITRD_AT')
+    if not address:
+        return ['-initrd', str(initrd)], []
+    # The key of a result, and DRY=1, ask for the command before there is an initrd.
+    size = str(initrd.stat().st_size) if initrd.is_file() else 'SIZE'
+    return ['-device', f'loader,file={initrd},addr={address},force-raw=on'], [f'initrd={address},{size}']
+
+
+def monitor_of(guest: GuestPlan, folder: Path) -> list[str]:
+    """With MONITOR=: the guest talks to QEMU's monitor by the port of that name, which is the other end of a socket."""
+    if not guest.settings.get('MONITOR'):
+        return []
+    path = folder / 'monitor'
+    return ['-chardev', f'socket,id=monitor,path={path},server=on,wait=off', '-mon', 'chardev=monitor,mode=readline',
+            '-chardev', f'socket,id=monitor-port,path={path}', '-device', 'virtserialport,chardev=monitor-port,name=monitor']
+
+
+def memory_of(guest: GuestPlan) -> tuple[str, list[str]]:
+    """The words for the memory: what follows -machine MACHINE, and the others.
+
+    A guest with INITRD_AT= may have more memory than the host: what the guest does not touch is not reserved.
+    """
+    memory, hotplug = int(guest.settings['MEMORY']), int(guest.settings.get('HOTPLUG', 0))
+    words = ['-m', f'{memory}M,maxmem={memory + hotplug}M']
+    if not guest.settings.get('INITRD_AT'):
+        return '', words
+    return ',memory-backend=memory', [*words, '-object', f'memory-backend-ram,id=memory,size={memory}M,reserve=off']
+
+
 def qemu_command(guest: GuestPlan, arch: Arch, folder: Path, *, append: str = '', console: str = '') -> list[str]:
     """QEMU's command line; files are in `folder`. console: the device of -serial, the file by default."""
     s = guest.settings
@@ -90,24 +124,28 @@ def qemu_command(guest: GuestPlan, arch: Arch, folder: Path, *, append: str = ''
     if s.get('ICOUNT'):
         # One thread and a clock that counts instructions: the same figures on any machine.
         accel = ['-icount', 'shift=0,sleep=off', '-accel', 'tcg,thread=single']
-    smp, memory, hotplug = s['SMP'], int(s['MEMORY']), int(s.get('HOTPLUG', 0))
-    command = [arch.get('QEMU'), '-machine', s['MACHINE'], '-cpu', s['CPU'], *accel,
+    smp, hotplug = s['SMP'], int(s.get('HOTPLUG', 0))
+    backend, memory = memory_of(guest)
+    initrd, more = initrd_of(guest, folder)
+    command = [arch.get('QEMU'), '-machine', s['MACHINE'] + backend, '-cpu', s['CPU'], *accel,
                # The MP table that x86_64 boots with has one processor a socket.
-               '-smp', f'{smp},sockets={smp},cores=1,threads=1', '-m', f'{memory}M,maxmem={memory + hotplug}M',
+               '-smp', f'{smp},sockets={smp},cores=1,threads=1', *memory,
                '-nodefaults', '-no-reboot', '-display', 'none',
-               '-kernel', str(kernel_folder(guest) / 'image'), '-initrd', str(folder / 'initrd'),
+               '-kernel', str(kernel_folder(guest) / 'image'), *initrd,
                '-device', 'virtio-serial-pci']
     for port in PORTS:
         command += ['-chardev', f'file,id={port},path={folder / port}', '-device', f'virtserialport,chardev={port},name={port}']
     if hotplug:
+        device = ',id=virtio-mem' if s.get('MONITOR') else ''
         command += ['-object', f'memory-backend-ram,id=hotplug,size={hotplug}M',
-                    '-device', f'virtio-mem-pci,memdev=hotplug,requested-size={hotplug}M']
+                    '-device', f'virtio-mem-pci,memdev=hotplug,requested-size={hotplug}M{device}']
+    command += monitor_of(guest, folder)
     for kind, _ in disks_of(guest):
         command += ['-drive', f'file={folder}/{kind}.img,if=none,format=raw,id={kind}',
                     '-device', f'virtio-blk-pci,drive={kind},serial={kind}']
     if plugin := plugin_path(guest):
         command += ['-plugin', f'{plugin},map={kernel_folder(guest)}/System.map,out={folder}/{plugin.stem}']
-    line = f'{kernel_command_line(guest, arch)} {append}'.rstrip()
+    line = ' '.join([kernel_command_line(guest, arch), *more, append]).rstrip()
     return [*command, '-serial', console or f'file:{folder}/console', '-append', line]
 
 

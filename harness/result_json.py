@@ -99,7 +99,7 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
     return {'topic': benchmark.topic, 'arch': benchmark.arch, 'name': benchmark.name, 'limit': benchmark.limit,
             'outcome': benchmark.outcome.value, 'reason': benchmark.reason.name.lower(), 'base': benchmark.base,
             'series': benchmark.series, 'whole': benchmark.whole, 'unit': benchmark.unit or None, 'ratio': benchmark.ratio,
-            'other_arch': benchmark.other_arch or None, 'other': benchmark.other}
+            'other_arch': benchmark.other_arch or None, 'other': benchmark.other, 'since': benchmark.since or None}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Patch:
 
 @dataclass(frozen=True)
 class Limit:
-    """A line of a topic's bench: the most that the counted kernel may cost, relative to base.
+    """A line of a topic's bench: the most that the counted kernel may cost, relative to base or to the series through
+    the topic `since`.
 
     name is NAME, or NAME:OTHER to be compared with OTHER of base, or NAME/NAME for a ratio of two. limit is a number,
     'equal', 'shown' (no limit), or FACTOR*ARCH.
@@ -63,10 +64,16 @@ class Limit:
     name: str
     limit: str
     flavour: str = BENCH
+    since: str = ''
 
     @property
     def is_ratio(self) -> bool:
         return '/' in self.name
+
+    @property
+    def base(self) -> str:
+        """The variant that the figure is compared with."""
+        return f'through-{self.since}' if self.since else 'base'
 
 
 @dataclass(frozen=True)
@@ -148,27 +155,33 @@ def all_patches(topics: dict[str, Topic]) -> list[Patch]:
 
 
 def read_bench(topics: dict[str, Topic], topic: Topic) -> Bench:
-    """The limits of a topic's benchmarks; a topic without a bench file has none."""
-    counted, limits = 'series', []
+    """The limits of a topic's benchmarks; a topic without a bench file has none.
+
+    'through: TOPIC' says what is counted, and 'from: TOPIC' what the lines after it are compared with.
+    """
+    counted, since, limits = 'series', '', []
     for number, line in enumerate(read_text(topic.folder / 'bench').splitlines(), 1):
         words, where = line.split(), f'topics/{topic.name}/bench:{number}'
         if not words or words[0].startswith('#'):
             continue
-        if words[0] == 'through:' and len(words) == 2:
+        if words[0] in ('through:', 'from:') and len(words) == 2:
             if words[1] not in topics:
                 raise HarnessError(f"{where}: unknown topic '{words[1]}'; topics/order has: {' '.join(topics)}")
-            counted = 'through-' + words[1]
+            if words[0] == 'from:':
+                since = words[1]
+            else:
+                counted = 'through-' + words[1]
         elif len(words) == 3:
-            limits.append(_limit(words, where))
+            limits.append(_limit(words, where, since))
         else:
             raise HarnessError(f'{where}: not understood: {line}')
     return Bench(topic.name, counted, tuple(limits))
 
 
-def _limit(words: list[str], where: str) -> Limit:
+def _limit(words: list[str], where: str, since: str) -> Limit:
     """ARCH[@FLAVOUR] NAME LIMIT, checked."""
     arch, _, flavour = words[0].partition('@')
-    limit = Limit(arch, *words[1:], flavour or BENCH)
+    limit = Limit(arch, *words[1:], flavour or BENCH, since)
     find_arch(limit.arch, where)
     check_flavour(limit.flavour, where)
     want = r'(\d+(?:\.\d+)?)\*(\S+)' if limit.is_ratio else r'equal|shown|\d+(\.\d+)?'
@@ -187,8 +200,10 @@ def bench_variants(topics: dict[str, Topic], wanted: str = '', flavour: str = BE
     variants = ['base']
     for topic in topics.values():
         bench = read_bench(topics, topic)
-        if any(limit.flavour == flavour for limit in bench.limits) and wanted in ('', topic.name) and bench.counted not in variants:
-            variants.append(bench.counted)
+        limits = [limit for limit in bench.limits if limit.flavour == flavour and wanted in ('', topic.name)]
+        for variant in [*(limit.base for limit in limits), *([bench.counted] if limits else [])]:
+            if variant not in variants:
+                variants.append(variant)
     if len(variants) > 1 and 'series' not in variants:
         variants.append('series')
     return variants

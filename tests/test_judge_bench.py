@@ -106,6 +106,19 @@ class Bench(JudgeTest):
         self.counted('arm64', 'through-t', 2001, 1000)
         self.limits(0, r'2001 +ns +1.0005 +1.01 +within +1.0000', bench='through: t\nx86_64 on 1.01')
 
+    def test_from(self):
+        """The lines after `from:` are compared with the series through a topic, the lines before it with base."""
+        self.counted('arm64', 'through-t', 2880, 1000)
+        self.counted('x86_64', 'through-t', 1500, 1000)
+        bench = 'x86_64 on 1.01\nfrom: t\narm64 on 1.01\narm64 off equal'
+        self.limits(0, r'x86_64 +on +2000 +2000 .* 1.01 +within', r'arm64 +on +2880 +2900 .* 1.0069 +1.01 from t +within',
+                    r'arm64 +off +1000 +1000 .*equal from t +equal', bench=bench)
+        self.assertEqual([row['since'] for row in self.data()['benchmarks']], [None, 't', 't'])
+        self.limits(1, r'1.001 from t +OVER', bench=bench.replace('arm64 on 1.01', 'arm64 on 1.001'))
+
+    def test_from_nobody_ran(self):
+        self.limits(1, 'NO-RESULT', bench='from: t\narm64 on 1.01')
+
     def test_through_unknown_topic(self):
         with self.assertRaisesRegex(HarnessError, "unknown topic 'gone'"):
             self.limits(1, bench='through: gone\nx86_64 on 1.01')

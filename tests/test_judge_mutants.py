@@ -113,6 +113,13 @@ class Kernel(MutantsTest):
         self.guest.append('console', PANIC)
         self.judge(0, 'which then panicked')
 
+    def test_panics_in_the_suite(self):
+        """KUnit has not printed a result then."""
+        self.guest.write(console=f'[ 1.0] mm: begin m/kunit:s\n{WARNING}{PANIC}', verdict='', ktap='#### begin m/kunit:s\n')
+        self.judge(0, 'which then panicked')
+        self.guest.edit('console', 'is full', 'is empty')
+        self.judge(1, 'kunit:s.one +PANIC')
+
     def test_panics_after_another(self):
         self.complain(WARNING.replace('is full', 'is empty'))
         self.guest.append('console', PANIC)
@@ -130,6 +137,59 @@ class Kernel(MutantsTest):
     def test_named_assertion_is_not_enough(self):
         self.guest = self.guest_of('m', m=BAD.replace('the rule', 'SPLAT the table is full'))
         self.judge(1, 'failed differently')
+
+
+class Boot(MutantsTest):
+    """The kernel has to complain of the mutant as it boots, before it can run a case."""
+    NO_INIT = '[ 1.9] Kernel panic - not syncing: VFS: Unable to mount root fs\n'
+
+    def setUp(self):
+        super().setUp()
+        self.mutant('m', 'BOOT the table is full')
+        self.guest = self.plan('x86_64', 'mutants', 'm', 'x86_64-m')
+
+    def dies(self, said, ended='exit 0\n'):
+        """A guest whose kernel says this, and that does not get to init."""
+        self.guest.write(ended=ended, job='kunit s\n', verdict='', ktap='', console=said)
+
+    def test_panics_then(self):
+        self.dies(WARNING + self.NO_INIT)
+        self.judge(0, 'caught by the kernel as it booted, which then panicked', '^1 of 1 mutants caught')
+        self.assertEqual(self.data()['cases'][0]['reason'], 'caught_at_boot')
+
+    def test_boots_then(self):
+        self.guest_of('m', m=GOOD).write(console=WARNING + marks('m/kunit:s'))
+        self.judge(0, 'caught by the kernel as it booted$', '^1 of 1 mutants caught')
+
+    def test_survives(self):
+        self.guest_of('m', m=GOOD)
+        self.judge(1, 'SURVIVED')
+
+    def test_panics_of_something_else(self):
+        self.dies(self.NO_INIT)
+        self.judge(1, 'kunit:s.one +PANIC; see')
+
+    def test_another_complaint(self):
+        self.dies(WARNING.replace('is full', 'is empty') + WARNING + self.NO_INIT)
+        self.judge(1, 'kunit:s.one +PANIC; see')
+
+    def test_complains_in_the_case(self):
+        """That is not as it boots."""
+        self.guest_of('m', m=GOOD).write(console=marks('m/kunit:s', WARNING))
+        self.judge(1, r'kunit:s.one +SPLAT \(another one\)')
+
+    def test_hangs(self):
+        self.dies(WARNING, ended='timeout\n')
+        self.judge(1, 'kunit:s.one +TIMEOUT')
+
+    def test_did_not_start(self):
+        self.dies('', ended='exit 1\n')
+        self.judge(1, 'kunit:s.one +NO-RESULT')
+
+    def test_clean_case_fails(self):
+        self.kunit(self.clean, BAD)
+        self.dies(WARNING + self.NO_INIT)
+        self.judge(1, r'NO-RESULT \(without a mutant: FAIL')
 
 
 class Shared(MutantsTest):

@@ -40,6 +40,14 @@ class KunitRun(KunitTest):
         self.kunit(self.base)
         self.judge(1, r'kunit:s.one +x86_64 +PASS +PASS .*want FAIL')
 
+    def test_absent_from_base(self):
+        """Only the series has the suite: no guest of base is looked at."""
+        self.tests('kunit:s.one x86_64 ABSENT f() is new', 'kunit:s.two x86_64 ABSENT f() is new')
+        self.planned.remove(('x86_64-test', 'x86_64', 'test', '-'))
+        self.judge(0, r'kunit:s.one +x86_64 +NO-RESULT \(not on base\) +PASS', '^2 passed, 0 failed, 0 skipped$')
+        self.kunit(self.series, BAD)
+        self.judge(1, 'kunit:s.one .*series: want PASS', '^1 passed, 1 failed, 0 skipped$')
+
     def test_race_won(self):
         self.tests('kunit:s.one x86_64 RACE the rule', 'kunit:s.two x86_64 PASS')
         self.kunit(self.base)

@@ -4,6 +4,7 @@
 
 import os
 import sys
+from pathlib import Path
 from unittest import mock
 
 from support import TOP, CommandTest, main, write
@@ -14,7 +15,8 @@ from harness import plans  # noqa: E402
 from harness.arch import find_arch  # noqa: E402
 from harness.errors import HarnessError  # noqa: E402
 from harness.flavours import read_flavour  # noqa: E402
-from harness.plan import make_settings, read_plan  # noqa: E402
+from harness.plan import GuestPlan, make_settings, read_plan  # noqa: E402
+from harness.qemu import qemu_command  # noqa: E402
 
 TESTS = '''disks: ext4:64
 kunit:s.one x86_64,um PASS
@@ -68,6 +70,12 @@ class Run(PlanTest):
     def test_a_case_that_splats_on_base_has_its_own_guest(self):
         guest = self.guests(plans.plan_run(['x86_64'], 'debug'))['x86_64-base-p.b']
         self.assertEqual((guest.job, guest.what), (('selftest p 60 b',), ('selftest:p.b',)))
+
+    def test_a_suite_that_base_lacks_runs_on_the_series_only(self):
+        write(self.work / 'topics/u/tests', 'kunit:new.a x86_64 ABSENT f() is new\n')
+        guests = self.guests(plans.plan_run(['x86_64'], 'debug'))
+        self.assertNotIn('kunit new', guests['x86_64-test'].job)
+        self.assertIn('kunit new', guests['x86_64-series'].job)
 
     def test_programs_list_their_cases_once(self):
         plan = plans.plan_run(['x86_64', 'arm64'], 'debug')
@@ -187,6 +195,10 @@ class Others(PlanTest):
         self.assertIn('selftests x86_64 plugin', plan.steps)
         self.assertEqual(plan.guests[0].settings['KERNEL'], 'x86_64 bench base')
 
+    def test_bench_from_a_topic(self):
+        write(self.work / 'topics/t/bench', 'from: t\nx86_64 on 1.01\n')
+        self.assertEqual([g.variant for g in plans.plan_bench(['x86_64']).guests], ['base', 'through-t', 'series'])
+
     def test_prefixes(self):
         plan = plans.plan_boots('x86_64')
         self.assertEqual([g.what for g in plan.guests], [('prefix-1',), ('prefix-2',), ('prefix-3',)])
@@ -252,6 +264,51 @@ class Settings(PlanTest):
 
     def test_hugetlb_of_the_environment(self):
         self.assertEqual(self.settings('two', HUGETLB='y=2')['APPEND'], 'y=2 c')
+
+
+class Qemu(PlanTest):
+    """QEMU's command line."""
+
+    def command(self, folder='/f', **settings):
+        flavour = read_flavour('debug')
+        arch = find_arch('arm64')
+        guest = GuestPlan('g', 'arm64', 'series', (), make_settings(arch, flavour, 'series', **settings))
+        return ' '.join(qemu_command(guest, arch, Path(folder)))
+
+    def test_initrd(self):
+        line = self.command()
+        self.assertIn(' -machine virt,gic-version=3 ', line)
+        self.assertIn(' -m 2048M,maxmem=2048M -nodefaults ', line)
+        self.assertIn('/image -initrd /f/initrd -device virtio-serial-pci ', line)
+        self.assertNotIn('initrd=', line)
+
+    def test_initrd_at_an_address(self):
+        """The loader of QEMU puts it there, and only the kernel's command line says so."""
+        write(self.work / 'initrd', 'x' * 5)
+        line = self.command(self.work, INITRD_AT='0x800000000', MEMORY='32768', HOTPLUG='1')
+        self.assertIn(f' -device loader,file={self.work}/initrd,addr=0x800000000,force-raw=on ', line)
+        self.assertRegex(line, ' -append .* initrd=0x800000000,5$')
+        self.assertNotIn(' -initrd ', line)
+        self.assertIn(' -machine virt,gic-version=3,memory-backend=memory ', line)
+        self.assertIn(' -m 32768M,maxmem=32769M -object memory-backend-ram,id=memory,size=32768M,reserve=off ', line)
+
+    def test_initrd_that_is_not_there_yet(self):
+        """A key does not depend on the size: the key has what the guest uses of the initrd."""
+        self.assertRegex(self.command(INITRD_AT='0x800000000'), ' initrd=0x800000000,SIZE$')
+
+    def test_monitor(self):
+        """Both ends of a socket: QEMU's monitor, and a port of the guest."""
+        line = self.command(MONITOR='yes', HOTPLUG='1')
+        self.assertIn(' virtio-mem-pci,memdev=hotplug,requested-size=1M,id=virtio-mem ', line)
+        self.assertIn(' -chardev socket,id=monitor,path=/f/monitor,server=on,wait=off -mon chardev=monitor,mode=readline '
+                      '-chardev socket,id=monitor-port,path=/f/monitor -device virtserialport,chardev=monitor-port,name=monitor ', line)
+        self.assertNotIn('monitor', self.command(HOTPLUG='1'))
+
+    def test_initrd_of_32_gib(self):
+        """The flavour's settings come before those of 16k."""
+        settings = make_settings(find_arch('arm64'), read_flavour('debug+initrd_32g+16k+va36'), 'series')
+        self.assertEqual((settings['MEMORY'], settings['SMP'], settings['INITRD_AT'], settings['KERNEL']),
+                         ('32768', '2', '0x800000000', 'arm64 debug+16k+va36 series'))
 
 
 if __name__ == '__main__':

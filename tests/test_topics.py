@@ -130,6 +130,7 @@ class Tests(TopicsTest):
     def test_bad_lines(self):
         for lines, pattern in ((['kunit:s.one x86_64'], 'topics/t/tests:1: want CASE ARCH'), (['kunit:s.one x86_64 FAIL'], 'want CASE ARCH'),
                                (['kunit:s.one x86_64 PASS always'], 'want CASE ARCH'), (['kunit:s.one x86_64 FLY high'], 'want CASE ARCH'),
+                               (['selftest:p.a x86_64 ABSENT f() is new'], 'ABSENT is for KUnit'),
                                (['s.one x86_64 PASS'], 'is not kunit:SUITE.CASE'),
                                (['kunit:s.one x86_64 PASS', 'kunit:s.one arm64,x86_64 PASS'], 'tests:2: kunit:s.one is listed twice for x86_64'),
                                (['kunit:s.one amr64 PASS'], "unknown architecture 'amr64'; choose one of: arm64 riscv64 um x86_64"),
@@ -170,7 +171,8 @@ class Mutants(TopicsTest):
 
     def test_own_guest(self):
         for said, own, is_splat in (('the rule', False, False), ('SPLAT the table is full', True, True),
-                                    ('WARN the table is full', False, True), ('SPOILS the rule', True, False)):
+                                    ('WARN the table is full', False, True), ('SPOILS the rule', True, False),
+                                    ('BOOT the table is full', True, True)):
             with self.subTest(said):
                 self.mutant('m', f'Caught-by: x86_64 kunit:s.one: {said}')
                 mutant, = read_mutants(self.topics())

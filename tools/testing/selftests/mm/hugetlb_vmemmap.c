@@ -12,6 +12,9 @@
  * folios have been optimized and restored.  With COLD=1 in the environment, the caller
  * says that no folio has been optimized since the kernel booted: the first one allocates
  * the pages that all folios share, and fault expects to see that allocation fail.
+ * UNPLUG in the environment is a command that has the movable memory blocks removed.
+ *
+ * Lines "figure NAME VALUE UNIT" have what was measured.
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
@@ -34,19 +37,26 @@
 #define OVERCOMMITS	POOLS "*/nr_overcommit_hugepages"
 #define TRACING		"/sys/kernel/tracing"
 #define INSTANCE	TRACING "/instances/hugetlb_vmemmap"
-#define GP_EVENT	INSTANCE "/events/rcu/rcu_exp_grace_period/"
+#define PROBES		TRACING "/kprobe_events"
+#define MEMORY		"/sys/devices/system/memory/"
+#define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
+#define SPLIT		"/sys/kernel/debug/split_huge_pages"
+#define NODES		"/sys/devices/system/node/node*/"
 /* cycles in a row that may optimize no folio */
 #define IDLE		1000
 /* migrations, folios given back while the pool shrinks, and poisoned then, that are enough */
 #define MIGRATIONS	50
 #define SHRINKS		20
 #define POISONS		20
+/* pages that become tail pages beside a look at them that are enough */
+#define TAKEN		10
 /* measurements of a time, and folios that an mmap() is measured with */
 #define TIMES		31
 #define DEMAND		512
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
 #define KPF_HWPOISON	BIT_ULL(19)
+#define KPF_PGTABLE	BIT_ULL(26)
 #define MB(n)		((unsigned long)(n) << 20)
 /* sizeof(struct page) wherever HVO exists */
 #define STRUCT_PAGE	64
@@ -96,41 +106,59 @@ static void save_settings(void)
 		save_setting(overcommits.gl_pathv[i], saved_overcommits[i]);
 }
 
-/* trace_start() has mounted tracefs */
-static bool mounted;
+/* trace_mount() has mounted tracefs, probe_flushes() has made a probe */
+static bool mounted, probed;
 
-static void trace_stop(void)
+static bool trace_mount(void)
 {
-	try_write_file(GP_EVENT "enable", "0");
-	rmdir(INSTANCE);
-	if (mounted)
-		umount(TRACING);
-	mounted = false;
-}
-
-/*
- * Trace the expedited grace periods that this thread waits for; trace_stop() undoes it,
- * also when this fails.
- */
-static bool trace_start(void)
-{
-	char filter[64];
-
 	if (access(TRACING "/instances", F_OK)) {
 		if (mount("none", TRACING, "tracefs", 0, NULL))
 			return false;
 		mounted = true;
 	}
-	/* a test that was killed may have left it */
-	try_write_file(GP_EVENT "enable", "0");
-	rmdir(INSTANCE);
-	snprintf(filter, sizeof(filter), "common_pid == %ld", syscall(__NR_gettid));
-	return !mkdir(INSTANCE, 0700) && !try_write_file(GP_EVENT "filter", filter) &&
-	       !try_write_file(GP_EVENT "enable", "1");
+	return true;
 }
 
-/* How many grace periods the thread has waited for since the last call. */
-static unsigned long traced_waits(void)
+static void trace_stop(void)
+{
+	try_write_file(INSTANCE "/events/enable", "0");
+	rmdir(INSTANCE);
+	if (probed)
+		try_write_file(PROBES, "-:hugetlb_vmemmap/flush");
+	probed = false;
+	if (mounted)
+		umount(TRACING);
+	mounted = false;
+}
+
+/* Trace an event in this thread; trace_stop() undoes it, also when this fails. */
+static bool trace_start(const char *event)
+{
+	char path[PATH_MAX], filter[64];
+
+	if (!trace_mount())
+		return false;
+	/* a test that was killed may have left it */
+	try_write_file(INSTANCE "/events/enable", "0");
+	rmdir(INSTANCE);
+	if (mkdir(INSTANCE, 0700))
+		return false;
+	snprintf(path, sizeof(path), INSTANCE "/events/%s/filter", event);
+	snprintf(filter, sizeof(filter), "common_pid == %ld", syscall(__NR_gettid));
+	if (try_write_file(path, filter))
+		return false;
+	snprintf(path, sizeof(path), INSTANCE "/events/%s/enable", event);
+	return !try_write_file(path, "1");
+}
+
+/* Trace the expedited grace periods that this thread waits for. */
+static bool trace_waits(void)
+{
+	return trace_start("rcu/rcu_exp_grace_period");
+}
+
+/* How many lines that have both texts were traced since the last call. */
+static unsigned long traced(const char *event, const char *text)
 {
 	unsigned long n = 0;
 	char line[512];
@@ -140,7 +168,7 @@ static unsigned long traced_waits(void)
 	if (!f)
 		ksft_exit_fail_perror(INSTANCE "/trace");
 	while (fgets(line, sizeof(line), f))
-		n += strstr(line, ": rcu_exp_grace_period:") && strstr(line, " snap");
+		n += strstr(line, event) && strstr(line, text);
 	fclose(f);
 	/* empties it */
 	fd = open(INSTANCE "/trace", O_WRONLY | O_TRUNC);
@@ -149,6 +177,42 @@ static unsigned long traced_waits(void)
 	close(fd);
 	return n;
 }
+
+/* How many grace periods the thread has waited for since the last call. */
+static unsigned long traced_waits(void)
+{
+	return traced(": rcu_exp_grace_period:", " snap");
+}
+
+/* Something that was measured at most TIMES times, in microseconds. */
+struct times {
+	unsigned long us[TIMES];
+	unsigned int nr;
+};
+
+static void add_time(struct times *t, unsigned long long ns)
+{
+	if (t->nr < TIMES)
+		t->us[t->nr++] = ns / 1000;
+}
+
+static unsigned long sum(const struct times *t)
+{
+	unsigned long all = 0;
+
+	for (unsigned int i = 0; i < t->nr; i++)
+		all += t->us[i];
+	return all;
+}
+
+static unsigned long median(struct times *t)
+{
+	qsort(t->us, t->nr, sizeof(t->us[0]), by_value);
+	return t->nr ? t->us[t->nr / 2] : 0;
+}
+
+#define FIGURE(name, value, unit) \
+	TH_LOG("figure %s %lu %s", name, (unsigned long)(value), unit)
 
 static void restore_settings(void)
 {
@@ -207,6 +271,14 @@ FIXTURE_VARIANT_ADD(hvo, 1g)
 {
 	.size = MB(1024),
 };
+
+/* Pages that an optimized folio of @size bytes saves. */
+static unsigned long saved_by(unsigned long size)
+{
+	unsigned long pages = size / psize() * STRUCT_PAGE / psize();
+
+	return pages ? pages - 1 : 0;
+}
 
 /*
  * Ask for a pool of @nr folios, beside those that memory failure keeps in use; how many
@@ -299,9 +371,7 @@ FIXTURE_SETUP(hvo)
 	}
 
 	self->size = variant->size;
-	self->saved = self->size / psize() * STRUCT_PAGE / psize();
-	if (self->saved)
-		self->saved--;
+	self->saved = saved_by(self->size);
 	snprintf(self->pool, sizeof(self->pool),
 		 POOLS "%lukB/nr_hugepages", self->size >> 10);
 
@@ -547,6 +617,11 @@ TEST_F_TIMEOUT(hvo, copy, RACE_TIMEOUT)
 		EXPECT_EQ(0, unpoison(pfn));
 	if (error != EINVAL && error != EOPNOTSUPP)
 		EXPECT_EQ(0, error) TH_LOG("MADV_SOFT_OFFLINE");
+	if (!error) {
+		EXPECT_EQ(2, hugetlb_nr_pages(self->size) - self->lost)
+			TH_LOG("folios after one was given up");
+		expect_saved(_metadata, self, 2);
+	}
 	for (unsigned long i = 0; i < n; i++)
 		differ += p[i] != i;
 	EXPECT_EQ(0, differ) TH_LOG("after the migration");
@@ -900,6 +975,30 @@ static bool movable_block(const char *block)
 	return read_file(path, zones, sizeof(zones)) > 0 && !strncmp(zones, "Movable", 7);
 }
 
+/* How many memory blocks are movable. */
+static size_t movable_blocks(void)
+{
+	size_t movable = 0;
+	glob_t blocks;
+
+	if (glob(MEMORY "memory[0-9]*", 0, NULL, &blocks))
+		return 0;
+	for (size_t i = 0; i < blocks.gl_pathc; i++)
+		movable += movable_block(blocks.gl_pathv[i]);
+	globfree(&blocks);
+	return movable;
+}
+
+/* The number in a file of /sys/devices/system/memory, which has no 0x. */
+static unsigned long read_hex(const char *path)
+{
+	char text[32];
+
+	if (!read_file(path, text, sizeof(text)))
+		ksft_exit_fail_perror(path);
+	return strtoul(text, NULL, 16);
+}
+
 /* Take memory blocks offline and online again, one after the other. */
 static void *offline_blocks(void *arg)
 {
@@ -907,7 +1006,7 @@ static void *offline_blocks(void *arg)
 	char path[PATH_MAX];
 	glob_t blocks;
 
-	if (glob("/sys/devices/system/memory/memory[0-9]*", 0, NULL, &blocks))
+	if (glob(MEMORY "memory[0-9]*", 0, NULL, &blocks))
 		return NULL;
 	while (!atomic_load(w->stop)) {
 		for (size_t i = 0; i < blocks.gl_pathc && !atomic_load(w->stop); i++) {
@@ -931,16 +1030,10 @@ TEST_F_TIMEOUT(hvo, offline, RACE_TIMEOUT)
 	void *(*const walks[])(void *) = { offline_blocks };
 	struct walker walkers[ARRAY_SIZE(walks)] = {};
 	atomic_bool stop = false;
+	const size_t movable = movable_blocks();
 	unsigned long taken;
-	size_t movable = 0;
-	glob_t blocks;
 	bool all;
 
-	if (!glob("/sys/devices/system/memory/memory[0-9]*", 0, NULL, &blocks)) {
-		for (size_t i = 0; i < blocks.gl_pathc; i++)
-			movable += movable_block(blocks.gl_pathv[i]);
-		globfree(&blocks);
-	}
 	if (!movable)
 		SKIP(return, "no memory block is movable");
 	if (!set_pool(self, 1))
@@ -960,7 +1053,7 @@ TEST_F_TIMEOUT(hvo, offline, RACE_TIMEOUT)
 TEST_F(hvo, demote)
 {
 	char path[PATH_MAX], text[32];
-	unsigned long nr, small, sum;
+	unsigned long nr, small;
 
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/demote_size",
 		 self->size >> 10);
@@ -973,15 +1066,13 @@ TEST_F(hvo, demote)
 	if (!nr)
 		SKIP(return, NO_MEMORY);
 	expect_saved(_metadata, self, nr);
-	small = MB(2) / psize() * STRUCT_PAGE / psize();
-	small = small ? small - 1 : 0;
-	sum = nr * (self->size / MB(2)) * small;
+	small = nr * (self->size / MB(2)) * saved_by(MB(2));
 
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/demote",
 		 self->size >> 10);
 	snprintf(text, sizeof(text), "%lu", nr);
 	ASSERT_EQ(0, try_write_file(path, text));
-	EXPECT_EQ(sum, self->before - memmap_pages())
+	EXPECT_EQ(small, self->before - memmap_pages())
 		TH_LOG("pages saved by folios of 2M");
 	EXPECT_EQ(0, set_pool(self, 0));
 	hugetlb_set_nr_pages(MB(2), 0);
@@ -1136,9 +1227,55 @@ static void wait_for_empty_pool(FIXTURE_DATA(hvo) * self)
 		sched_yield();
 }
 
-/* Microseconds that a fault takes that allocates a folio; expect @saved pages saved. */
-static unsigned long time_fault(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
-				unsigned long saved)
+/* Does the clock tick with CONFIG_HZ?  Then a short time is 0 or a whole tick. */
+static bool clock_ticks(void)
+{
+	struct timespec ts;
+
+	return clock_getres(CLOCK_MONOTONIC, &ts) || ts.tv_sec || ts.tv_nsec > 1000000;
+}
+
+/* A counter of the pool, by the name of its file. */
+static unsigned long pool_counter(FIXTURE_DATA(hvo) * self, const char *name)
+{
+	unsigned long value;
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), POOLS "%lukB/%s", self->size >> 10, name);
+	if (read_sysfs(path, &value))
+		ksft_exit_fail_perror(path);
+	return value;
+}
+
+/* The counters of the nodes, where there are nodes, add up to those of the pool. */
+static void expect_node_sums(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self)
+{
+	static const char *const names[] = {
+		"nr_hugepages", "free_hugepages", "surplus_hugepages",
+	};
+	char pattern[PATH_MAX];
+	glob_t files;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		unsigned long all = 0, value;
+
+		snprintf(pattern, sizeof(pattern), NODES "hugepages/hugepages-%lukB/%s",
+			 self->size >> 10, names[i]);
+		if (glob(pattern, 0, NULL, &files))
+			continue;
+		for (size_t j = 0; j < files.gl_pathc; j++) {
+			ASSERT_EQ(0, read_sysfs(files.gl_pathv[j], &value));
+			all += value;
+		}
+		globfree(&files);
+		EXPECT_EQ(pool_counter(self, names[i]), all)
+			TH_LOG("%s of all nodes", names[i]);
+	}
+}
+
+/* Nanoseconds that a fault takes that allocates a folio; expect @saved pages saved. */
+static unsigned long long time_fault(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
+				     unsigned long saved)
 {
 	char *p = map_folio(self, 0, MAP_PRIVATE | MAP_NORESERVE);
 	unsigned long long began = now_ns(), took;
@@ -1149,7 +1286,7 @@ static unsigned long time_fault(struct __test_metadata *_metadata, FIXTURE_DATA(
 	EXPECT_EQ(saved, self->before - memmap_pages()) TH_LOG("pages saved after a fault");
 	ASSERT_EQ(0, munmap(p, self->size));
 	wait_for_empty_pool(self);
-	return took / 1000;
+	return took;
 }
 
 /*
@@ -1162,11 +1299,11 @@ TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
 	const int prot = PROT_READ | PROT_WRITE;
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
 			  __builtin_ctzl(self->size) << MAP_HUGE_SHIFT;
-	unsigned long grow = 0, mapping = 0, fault[2] = {}, waited[3] = {}, waits, nr;
+	struct times grow = {}, mapping = {}, fault[2] = {};
+	unsigned long waited[3] = {}, waits, nr;
 	unsigned long long began;
 	char *p, path[PATH_MAX];
 	bool traced;
-	int times = 0;
 
 	nr = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
 	nr = nr < 2 ? 2 : nr > DEMAND ? DEMAND : nr;
@@ -1176,14 +1313,14 @@ TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
 	if (set_pool(self, nr) < nr)
 		SKIP(return, NO_MEMORY);
 	ASSERT_EQ(0, set_pool(self, 0));
-	traced = trace_start();
+	traced = trace_waits();
 	if (traced)
 		traced_waits();
 
-	while (times < TIMES && waited[1] <= 2 && waited[2] <= 1) {
+	while (grow.nr < TIMES && waited[1] <= 2 && waited[2] <= 1) {
 		began = now_ns();
 		ASSERT_EQ(nr, set_pool(self, nr));
-		grow += (now_ns() - began) / 1000;
+		add_time(&grow, now_ns() - began);
 		waited[0] += traced ? traced_waits() : 0;
 		expect_saved(_metadata, self, nr);
 		ASSERT_EQ(0, set_pool(self, 0));
@@ -1192,42 +1329,453 @@ TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
 
 		began = now_ns();
 		p = mmap(NULL, nr * self->size, prot, flags, -1, 0);
-		mapping += (now_ns() - began) / 1000;
+		add_time(&mapping, now_ns() - began);
 		waits = traced ? traced_waits() : 0;
 		waited[1] = waits > waited[1] ? waits : waited[1];
 		ASSERT_NE(MAP_FAILED, p);
 		expect_saved(_metadata, self, nr);
+		EXPECT_EQ(nr, pool_counter(self, "surplus_hugepages"))
+			TH_LOG("surplus folios of an mmap()");
+		EXPECT_EQ(nr, pool_counter(self, "resv_hugepages"))
+			TH_LOG("folios reserved by an mmap()");
+		EXPECT_EQ(nr, hugetlb_free_pages(self->size)) TH_LOG("free folios of an mmap()");
+		expect_node_sums(_metadata, self);
 		ASSERT_EQ(0, munmap(p, nr * self->size));
 		wait_for_empty_pool(self);
 		expect_saved(_metadata, self, 0);
+		EXPECT_EQ(0, pool_counter(self, "surplus_hugepages"))
+			TH_LOG("surplus folios after munmap()");
+		EXPECT_EQ(0, pool_counter(self, "resv_hugepages"))
+			TH_LOG("reserved folios after munmap()");
+		expect_node_sums(_metadata, self);
 		if (traced)
 			traced_waits();
 
 		for (int hvo = 0; hvo < 2; hvo++) {
 			set_hvo(hvo);
-			fault[hvo] += time_fault(_metadata, self, hvo * self->saved);
+			add_time(&fault[hvo], time_fault(_metadata, self, hvo * self->saved));
 			waits = traced ? traced_waits() : 0;
 			waited[2] = waits > waited[2] ? waits : waited[2];
 			expect_saved(_metadata, self, 0);
 		}
-		times++;
 	}
-	/* sums: a clock may tick as rarely as CONFIG_HZ */
-	TH_LOG("microseconds, mean of %d: grow by %lu %lu, mmap of %lu %lu", times, nr,
-	       grow / times, nr, mapping / times);
-	TH_LOG("microseconds, mean of %d: fault with HVO %lu, without %lu", times,
-	       fault[1] / times, fault[0] / times);
+	if (clock_ticks())
+		TH_LOG("the clock ticks as rarely as CONFIG_HZ: only the means say something");
+	TH_LOG("microseconds, mean of %u: grow by %lu %lu, mmap of %lu %lu", grow.nr, nr,
+	       sum(&grow) / grow.nr, nr, sum(&mapping) / grow.nr);
+	TH_LOG("microseconds, mean of %u: fault with HVO %lu, without %lu", grow.nr,
+	       sum(&fault[1]) / grow.nr, sum(&fault[0]) / grow.nr);
+	FIGURE("folios", nr, "folios");
+	FIGURE("grow", median(&grow), "us");
+	FIGURE("mmap", median(&mapping), "us");
+	FIGURE("fault_hvo", median(&fault[1]), "us");
+	FIGURE("fault", median(&fault[0]), "us");
+	FIGURE("mmap_waits", waited[1], "grace-periods");
+	FIGURE("fault_waits", waited[2], "grace-periods");
 	if (traced && waited[0]) {
-		TH_LOG("grace periods: %lu for %d pools, at most %lu an mmap(), %lu a fault",
-		       waited[0], times, waited[1], waited[2]);
+		TH_LOG("grace periods: %lu for %u pools, at most %lu an mmap(), %lu a fault",
+		       waited[0], grow.nr, waited[1], waited[2]);
 		EXPECT_LE(waited[1], 2) TH_LOG("grace periods that an mmap() waited for");
 		EXPECT_LE(waited[2], 1) TH_LOG("grace periods that a fault waited for");
 	} else if (self->saved) {
 		TH_LOG("grace periods are not counted: %s", traced ?
 		       "they are not expedited" : "needs CONFIG_RCU_TRACE");
 	}
-	EXPECT_LE(mapping, 2 * grow)
+	/* sums: see clock_ticks() */
+	EXPECT_LE(sum(&mapping), 2 * sum(&grow))
 		TH_LOG("mmap() of as many folios as the pool grew by");
+}
+
+/* A movable memory block, and how many folios of the size lie in it. */
+struct block {
+	char state[PATH_MAX];
+	unsigned long pfn, folios;
+};
+
+static unsigned long folios_in(FIXTURE_DATA(hvo) * self, const struct block *block,
+			       unsigned long pages)
+{
+	unsigned long folios = 0;
+	uint64_t *flags = calloc(pages, 8);
+
+	if (!flags || pread(self->kpageflags, flags, pages * 8, block->pfn * 8) < 0)
+		ksft_exit_fail_perror("kpageflags");
+	for (unsigned long i = 0; i < pages; i += self->size / psize())
+		folios += (flags[i] & (KPF_HUGE | KPF_COMPOUND_HEAD)) ==
+			  (KPF_HUGE | KPF_COMPOUND_HEAD);
+	free(flags);
+	return folios;
+}
+
+/* The two movable blocks that most folios lie in; false if there are no two. */
+static bool fullest_blocks(FIXTURE_DATA(hvo) * self, struct block most[2], unsigned long pages)
+{
+	glob_t blocks;
+
+	memset(most, 0, 2 * sizeof(most[0]));
+	if (glob(MEMORY "memory[0-9]*", 0, NULL, &blocks))
+		return false;
+	for (size_t i = 0; i < blocks.gl_pathc; i++) {
+		struct block block = {};
+		char path[PATH_MAX];
+
+		if (!movable_block(blocks.gl_pathv[i]))
+			continue;
+		snprintf(path, sizeof(path), "%s/phys_index", blocks.gl_pathv[i]);
+		snprintf(block.state, sizeof(block.state), "%s/state", blocks.gl_pathv[i]);
+		block.pfn = read_hex(path) * pages;
+		block.folios = folios_in(self, &block, pages);
+		if (block.folios > most[0].folios) {
+			most[1] = most[0];
+			most[0] = block;
+		} else if (block.folios > most[1].folios) {
+			most[1] = block;
+		}
+	}
+	globfree(&blocks);
+	return most[1].folios;
+}
+
+/* What it took to take blocks offline. */
+struct offlines {
+	struct times times;
+	unsigned long waits, failed, folios;
+};
+
+/*
+ * Take two blocks offline in turn, and online again, TIMES times, with @nr folios in the
+ * pool that are in use, or free.  Free ones in the block are dissolved; others are migrated
+ * to new ones, which are optimized if @hvo says so.
+ */
+static void take_offline(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self,
+			 struct offlines *off, unsigned long nr, bool hvo, bool in_use)
+{
+	const unsigned long pages = read_hex(MEMORY "block_size_bytes") / psize();
+	struct block blocks[2];
+
+	if (!fullest_blocks(self, blocks, pages))
+		return;
+	for (int i = 0; i < TIMES; i++) {
+		struct block *block = &blocks[i % 2];
+		unsigned long folios = folios_in(self, block, pages), kept, waits;
+		unsigned long long began;
+		int ret;
+
+		traced_waits();
+		began = now_ns();
+		ret = try_write_file(block->state, "offline");
+		began = now_ns() - began;
+		waits = traced_waits();
+		ASSERT_EQ(0, ret ? 0 : try_write_file(block->state, "online_movable"));
+		off->failed += !!ret;
+		kept = hugetlb_nr_pages(self->size) - self->lost;
+		if (!ret) {
+			add_time(&off->times, began);
+			off->folios += folios;
+			off->waits = waits > off->waits ? waits : off->waits;
+			EXPECT_EQ(in_use ? nr : nr - folios, kept)
+				TH_LOG("folios after a block with %lu %s went offline", folios,
+				       in_use ? "in use" : "free ones");
+			expect_saved(_metadata, self, hvo ? kept : 0);
+		}
+		if (!in_use)
+			ASSERT_EQ(nr, set_pool(self, nr));
+	}
+}
+
+/*
+ * Memory blocks full of folios go offline, with HVO and without: free folios are dissolved,
+ * and wait for no grace period; folios in use are migrated to new ones, and wait for at most
+ * one each.  All pages are saved as long as the new folios are there.
+ */
+TEST_F_TIMEOUT(hvo, demand_offline, 600)
+{
+	static const char *const names[2][2] = {
+		{ "offline_free", "offline_free_hvo" }, { "offline_used", "offline_used_hvo" },
+	};
+	struct offlines offlines[2][2] = {};
+	const size_t movable = movable_blocks();
+	unsigned long nr, done = 0;
+
+	if (!movable || !self->saved)
+		SKIP(return, "no memory block is movable, or nothing is saved");
+	if (!trace_waits())
+		SKIP(return, "needs CONFIG_RCU_TRACE");
+	/* all of the movable memory, and some more */
+	nr = movable * (read_hex(MEMORY "block_size_bytes") / self->size) + 32;
+	for (int hvo = 0; hvo < 2; hvo++) {
+		for (int in_use = 0; in_use < 2; in_use++) {
+			struct offlines *off = &offlines[in_use][hvo];
+			char *p = NULL;
+
+			set_hvo(hvo);
+			if (set_pool(self, nr) < nr)
+				SKIP(return, NO_MEMORY);
+			if (in_use) {
+				p = mmap(NULL, nr * self->size, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+					 __builtin_ctzl(self->size) << MAP_HUGE_SHIFT, -1, 0);
+				ASSERT_NE(MAP_FAILED, p);
+				for (unsigned long i = 0; i < nr; i++)
+					p[i * self->size] = 1;
+			}
+			take_offline(_metadata, self, off, nr, hvo, in_use);
+			if (p)
+				ASSERT_EQ(0, munmap(p, nr * self->size));
+			EXPECT_EQ(0, set_pool(self, 0));
+			expect_saved(_metadata, self, 0);
+			if (!off->times.nr)
+				continue;
+			done++;
+			TH_LOG("%s: %u times, %lu failed, %lu folios at a time", names[in_use][hvo],
+			       off->times.nr, off->failed, off->folios / off->times.nr);
+			FIGURE(names[in_use][hvo], median(&off->times), "us");
+			TH_LOG("figure %s_folios %lu folios", names[in_use][hvo],
+			       off->folios / off->times.nr);
+			TH_LOG("figure %s_waits %lu grace-periods", names[in_use][hvo], off->waits);
+		}
+	}
+	EXPECT_LE(offlines[0][1].waits, offlines[0][0].waits)
+		TH_LOG("grace periods, at most, while free folios were dissolved");
+	if (offlines[1][1].times.nr)
+		EXPECT_LE(offlines[1][1].waits,
+			  offlines[1][0].waits + read_hex(MEMORY "block_size_bytes") / self->size)
+			TH_LOG("grace periods, at most, while folios in use were migrated");
+	if (done < 4 && __test_passed(_metadata))
+		SKIP(return, "no two movable blocks had folios, or they could not go offline");
+}
+
+/* Soft offline has CPUs give free pages that they keep for themselves back to the zone. */
+static void drain_lists(FIXTURE_DATA(hvo) * self)
+{
+	char *p = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long pfn;
+
+	if (p == MAP_FAILED)
+		ksft_exit_fail_perror("mmap");
+	p[0] = 1;
+	pfn = pagemap_get_pfn(self->pagemap, p);
+	if (can_unpoison() && !madvise(p, psize(), MADV_SOFT_OFFLINE))
+		unpoison(pfn);
+	munmap(p, psize());
+}
+
+struct look {
+	int idle;			/* PAGE_IDLE */
+	unsigned long pfn;
+	atomic_bool begun, done;
+	pthread_t thread;
+};
+
+/* Look whether a page is idle: the kernel takes a reference of the page. */
+static void *look_at_page(void *arg)
+{
+	struct look *look = arg;
+	uint64_t bits;
+
+	atomic_store(&look->begun, true);
+	if (pread(look->idle, &bits, sizeof(bits), look->pfn / 64 * 8) < 0)
+		ksft_exit_fail_perror(PAGE_IDLE);
+	atomic_store(&look->done, true);
+	return NULL;
+}
+
+/*
+ * Map small pages that are a whole folio's memory, at @region.
+ *
+ * Return: the first page frame number, or 0.
+ */
+static unsigned long map_small_pages(FIXTURE_DATA(hvo) * self, char *region)
+{
+	const unsigned long n = self->size / psize();
+	unsigned long pfn;
+	uint64_t flags;
+	char text[128];
+
+	if (mmap(region, self->size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != region)
+		ksft_exit_fail_perror("mmap");
+	region[0] = 1;
+	if (madvise_collapse_retry(region, self->size))
+		return 0;
+	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx", getpid(), (unsigned long)region,
+		 (unsigned long)region + self->size);
+	try_write_file(SPLIT, text);
+	pfn = pagemap_get_pfn(self->pagemap, region);
+	if (pfn == -1UL || pfn % n ||
+	    pagemap_get_pfn(self->pagemap, region + self->size - psize()) != pfn + n - 1 ||
+	    pread(self->kpageflags, &flags, sizeof(flags), (pfn + n - 1) * 8) != sizeof(flags) ||
+	    flags & (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL))
+		return 0;
+	return pfn;
+}
+
+/*
+ * A page is freed, and becomes a tail page of a folio in the pool, while page_idle takes a
+ * reference of the page.
+ */
+TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
+{
+	const unsigned long long end = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
+	unsigned long rounds = 0, taken = 0, beside = 0, nr;
+	atomic_ulong nobody = 0;
+	char *region, *last;
+	unsigned int seed = 1;
+	uint64_t flags;
+	int idle;
+
+	if (self->size != read_pmd_pagesize() || access(SPLIT, W_OK))
+		SKIP(return, "needs THPs of this size, and a file that splits them");
+	if (!can_unpoison())
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
+	idle = open(PAGE_IDLE, O_RDONLY | O_CLOEXEC);
+	if (idle < 0)
+		SKIP(return, "needs CONFIG_IDLE_PAGE_TRACKING");
+	nr = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
+	if (set_pool(self, nr) < nr)
+		SKIP(return, NO_MEMORY);
+	ASSERT_EQ(0, set_pool(self, 0));
+	ASSERT_NE(NULL, region = reserve_aligned(self->size));
+	last = region + self->size - psize();
+
+	while (taken < TAKEN && now_ns() < end) {
+		struct look look = { .idle = idle };
+
+		look.pfn = map_small_pages(self, region);
+		if (!look.pfn)
+			continue;
+		look.pfn += self->size / psize() - 1;
+		rounds++;
+		ASSERT_EQ(0, madvise(region, last - region, MADV_DONTNEED));
+		ASSERT_EQ(0, pthread_create(&look.thread, NULL, look_at_page, &look));
+		while (!atomic_load(&look.begun))
+			;
+		wait_for(&nobody, 1, rand_r(&seed) % 20000);
+		ASSERT_EQ(0, madvise(last, psize(), MADV_DONTNEED));
+		drain_lists(self);
+		set_pool(self, nr);
+		ASSERT_EQ(sizeof(flags),
+			  pread(self->kpageflags, &flags, sizeof(flags), look.pfn * 8));
+		if (flags & KPF_HUGE) {
+			taken++;
+			beside += !atomic_load(&look.done);
+		}
+		pthread_join(look.thread, NULL);
+		set_pool(self, 0);
+	}
+	TH_LOG("in %lu of %lu rounds the pool took the page, in %lu of them beside the look at it",
+	       taken, rounds, beside);
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	close(idle);
+	if (taken < TAKEN && __test_passed(_metadata))
+		SKIP(return, "the pool took the page too rarely");
+}
+
+#define ORDERS	16
+
+/* Free blocks of each order, of all zones. */
+static void free_blocks(unsigned long blocks[ORDERS])
+{
+	FILE *f = fopen("/proc/buddyinfo", "r");
+	char line[512], *text, *end;
+
+	if (!f)
+		ksft_exit_fail_perror("/proc/buddyinfo");
+	memset(blocks, 0, ORDERS * sizeof(blocks[0]));
+	while (fgets(line, sizeof(line), f)) {
+		text = strstr(line, "zone");
+		if (!text)
+			continue;
+		/* the name of the zone */
+		text += strcspn(text, " ");
+		text += strspn(text, " ");
+		text += strcspn(text, " ");
+		for (int order = 0; order < ORDERS; order++) {
+			unsigned long nr = strtoul(text, &end, 10);
+
+			if (end == text)
+				break;
+			blocks[order] += nr;
+			text = end;
+		}
+	}
+	fclose(f);
+}
+
+/*
+ * What HVO saves is free memory: as many pages more are free with a pool that is optimized
+ * than with one that is not.  The blocks that they come back in are shown.
+ */
+TEST_F(hvo, buddy)
+{
+	unsigned long blocks[2][ORDERS], nr;
+	long pages = 0;
+
+	if (!self->saved)
+		SKIP(return, "nothing is saved");
+	nr = sysconf(_SC_AVPHYS_PAGES) * psize() / 4 / self->size;
+	nr = nr < 2 ? 2 : nr > DEMAND ? DEMAND : nr;
+	for (int hvo = 0; hvo < 2; hvo++) {
+		set_hvo(hvo);
+		if (set_pool(self, nr) < nr)
+			SKIP(return, NO_MEMORY);
+		expect_saved(_metadata, self, hvo * nr);
+		drain_lists(self);
+		free_blocks(blocks[hvo]);
+		ASSERT_EQ(0, set_pool(self, 0));
+	}
+	for (int order = 0; order < ORDERS; order++) {
+		long more = blocks[1][order] - blocks[0][order];
+
+		pages += more * (1L << order);
+		if (more)
+			TH_LOG("figure order_%d %ld blocks", order, more);
+	}
+	TH_LOG("%ld more free pages, and %lu saved by %lu folios", pages, nr * self->saved, nr);
+	/* Other memory comes and goes, and CPUs keep some pages for themselves. */
+	EXPECT_LE(nr * self->saved / 2, pages) TH_LOG("pages that are free");
+	EXPECT_LE(pages, nr * self->saved * 3 / 2) TH_LOG("pages that are free");
+}
+
+/*
+ * Trace the TLB flushes of this thread for HVO.  The kernel's function may be inlined, and
+ * is there only where folios are remapped in stages.
+ */
+static bool probe_flushes(void)
+{
+	if (!trace_mount())
+		return false;
+	try_write_file(PROBES, "-:hugetlb_vmemmap/flush");
+	probed = !try_write_file(PROBES, "p:hugetlb_vmemmap/flush vmemmap_batch_flush");
+	return probed && trace_start("hugetlb_vmemmap/flush");
+}
+
+/*
+ * The TLBs are flushed for all folios together: twice to optimize them, once more if PMDs
+ * were split, and twice to restore them.  That is how many calls there are: the one after
+ * PMDs were split is always made, and does nothing if none was.
+ */
+TEST_F(hvo, flushes)
+{
+	unsigned long grow, shrink;
+
+	if (!self->saved)
+		SKIP(return, "nothing is remapped");
+	if (!probe_flushes())
+		SKIP(return, "needs CONFIG_KPROBE_EVENTS, and stages");
+	for (unsigned long nr = 1; nr <= self->nr; nr *= 8) {
+		traced(": flush:", "");
+		if (set_pool(self, nr) < nr)
+			SKIP(return, NO_MEMORY);
+		grow = traced(": flush:", "");
+		expect_saved(_metadata, self, nr);
+		ASSERT_EQ(0, set_pool(self, 0));
+		shrink = traced(": flush:", "");
+		TH_LOG("%lu folios: %lu calls to optimize, %lu to restore", nr, grow, shrink);
+		EXPECT_EQ(3, grow) TH_LOG("TLB flushes to optimize %lu folios", nr);
+		EXPECT_EQ(2, shrink) TH_LOG("TLB flushes to restore %lu folios", nr);
+	}
 }
 
 /* How many pages of the folio at @pfn are poisoned; give them back. */
@@ -1344,6 +1892,53 @@ TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, POISONS);
 }
 
+/* An error is reported in a free page while the page becomes one of a folio. */
+TEST_F_TIMEOUT(hvo, poison_free, RACE_TIMEOUT)
+{
+	const unsigned long n = self->size / psize();
+	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
+	unsigned long page, poisoned = 0, lost = 0;
+	struct race race = { .thread_fn = poison_page, .data = &page };
+	char *p;
+
+	ASSERT_NE(NULL, flags);
+	ASSERT_NE(NULL, counts);
+	if (!can_unpoison())
+		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
+	if (set_pool(self, 4) < 4)
+		SKIP(return, NO_MEMORY);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		ASSERT_EQ(4, set_pool(self, 4));
+		ASSERT_NE(NULL, p = map_folio(self, 0, MAP_PRIVATE));
+		p[0] = 1;
+		page = pagemap_get_pfn(self->pagemap, p) + n / 2;
+		ASSERT_EQ(0, munmap(p, self->size));
+		ASSERT_EQ(0, set_pool(self, 0));
+
+		/* the pool takes the blocks that it gave back last */
+		race_begin(&race);
+		hugetlb_set_nr_pages(self->size, 4 + self->lost);
+		race_end(&race);
+
+		set_pool(self, 0);
+		poisoned += unpoison_folio(self, page - n / 2, flags, counts);
+		lost += unpoison_folio(self, page - n / 2, flags, counts);
+		set_pool(self, 0);
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu of them raced, %lu pages poisoned and given back", race.rounds,
+	       race.overlaps, poisoned);
+	EXPECT_LT(0, poisoned);
+	EXPECT_EQ(0, lost) TH_LOG("pages that stay poisoned");
+	EXPECT_EQ(0, set_pool(self, 0));
+	expect_saved(_metadata, self, 0);
+	free(flags);
+	free(counts);
+	skip_unless_raced(_metadata, &race, POISONS);
+}
+
 /*
  * Two pages of a folio that a file keeps are reported, and one of them again.  The folio
  * stays in use, and optimized, after the file is gone.  When the pages are given back, the
@@ -1399,16 +1994,17 @@ TEST_F(hvo, poison_twice)
 TEST_F_TIMEOUT(hvo, contig, RACE_TIMEOUT)
 {
 	const unsigned long giant = MB(1024);
-	unsigned long sizes[16], nr, kept, saved, giants;
+	unsigned long sizes[16], nr, kept, saved, giants, waits;
 	int n = detect_hugetlb_page_sizes(sizes, 16);
-	bool found = false;
+	bool found = false, traced = trace_waits();
+	unsigned long long took;
 	char *p;
 
 	for (int i = 0; i < n; i++)
 		found |= sizes[i] == giant;
 	if (!found || self->size >= giant)
 		SKIP(return, "no folios of 1 GiB that others can make room for");
-	saved = giant / psize() * STRUCT_PAGE / psize() - 1;
+	saved = saved_by(giant);
 
 	nr = set_pool(self, sysconf(_SC_AVPHYS_PAGES) / 16 * 15 * psize() / self->size);
 	if (nr * self->size < 3 * giant)
@@ -1426,9 +2022,19 @@ TEST_F_TIMEOUT(hvo, contig, RACE_TIMEOUT)
 	EXPECT_EQ(nr / 2, kept);
 	expect_saved(_metadata, self, kept);
 
+	if (traced)
+		traced_waits();
+	took = now_ns();
 	hugetlb_set_nr_pages(giant, 1);
+	took = now_ns() - took;
+	waits = traced ? traced_waits() : 0;
 	giants = hugetlb_nr_pages(giant);
 	TH_LOG("%lu of %lu folios kept, %lu of 1 GiB allocated", kept, nr, giants);
+	FIGURE("contig", took / 1000, "us");
+	FIGURE("contig_waits", waits, "grace-periods");
+	/* once a folio that is replaced, and a few times a GiB, when LRU caches are drained */
+	EXPECT_LE(waits, kept + 4 * nr * self->size / giant)
+		TH_LOG("grace periods that a contiguous allocation waited for");
 	EXPECT_EQ(kept, hugetlb_nr_pages(self->size) - self->lost);
 	EXPECT_EQ(kept * self->saved + giants * saved, self->before - memmap_pages())
 		TH_LOG("pages saved with a folio of 1 GiB");
@@ -1450,7 +2056,7 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 	const bool nodes = !access(NODE1, F_OK);
 	void *(*const walks[])(void *) = { nodes ? move_nodes : soft_offline };
 	struct walker walkers[ARRAY_SIZE(walks)] = { { .often = true } };
-	unsigned long surplus = 0, resized = 0, nr;
+	unsigned long surplus = 0, resized = 0, used = read_vmstat("nr_hugetlb"), nr;
 	const unsigned long long end = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
 	atomic_bool stop = false;
 	char path[PATH_MAX];
@@ -1478,11 +2084,142 @@ TEST_F_TIMEOUT(hvo, migrate, RACE_TIMEOUT)
 	EXPECT_EQ(0, set_pool(self, 0));
 	ASSERT_EQ(0, read_sysfs(path, &surplus));
 	EXPECT_EQ(0, surplus) TH_LOG("surplus pages that are not there");
+	expect_node_sums(_metadata, self);
+	EXPECT_EQ(used, read_vmstat("nr_hugetlb")) TH_LOG("pages in use of /proc/vmstat");
 	EXPECT_EQ(nr, set_pool(self, nr));
+	expect_saved(_metadata, self, nr);
+	expect_node_sums(_metadata, self);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
 	if (atomic_load(&walkers[0].turns) < MIGRATIONS && __test_passed(_metadata))
 		SKIP(return, "too few folios were migrated");
+}
+
+/* Folios of @size that the command line asks for. */
+static unsigned long asked_folios(unsigned long size)
+{
+	unsigned long of = default_huge_page_size(), nr = 0;
+	char cmdline[4096], *word, *end;
+
+	if (read_file("/proc/cmdline", cmdline, sizeof(cmdline)) <= 0)
+		ksft_exit_fail_perror("/proc/cmdline");
+	for (word = strtok(cmdline, " \n"); word; word = strtok(NULL, " \n")) {
+		if (!strncmp(word, "hugepagesz=", 11)) {
+			of = strtoul(word + 11, &end, 0);
+			of <<= *end == 'G' ? 30 : *end == 'M' ? 20 : *end == 'K' ? 10 : 0;
+		} else if (!strncmp(word, "hugepages=", 10) && of == size) {
+			nr = strtoul(word + 10, NULL, 0);
+		}
+	}
+	return nr;
+}
+
+/*
+ * The pools of the command line save pages, and give them back.  For a guest in which
+ * nobody has changed the pools.
+ */
+TEST(boot)
+{
+	unsigned long sizes[16], saved = 0, pools = 0, before, after, nr;
+	int n = detect_hugetlb_page_sizes(sizes, 16);
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	if (access(SYSCTL, F_OK)) {
+		ASSERT_FALSE(HAVE_HVO) TH_LOG("HVO is there");
+		SKIP(return, "no HVO");
+	}
+	if (!read_num(SYSCTL))
+		SKIP(return, "HVO is off");
+	for (int i = 0; i < n; i++) {
+		nr = hugetlb_nr_pages(sizes[i]);
+		if (nr != asked_folios(sizes[i]))
+			SKIP(return, "%lu folios of %lu kB, the command line asks for %lu", nr,
+			     sizes[i] >> 10, asked_folios(sizes[i]));
+		TH_LOG("%lu folios of %lu kB", nr, sizes[i] >> 10);
+		pools += nr;
+		saved += nr * saved_by(sizes[i]);
+	}
+	if (!pools)
+		SKIP(return, "needs hugepages= on the command line");
+
+	before = memmap_pages();
+	for (int i = 0; i < n; i++) {
+		hugetlb_set_nr_pages(sizes[i], 0);
+		EXPECT_EQ(0, hugetlb_nr_pages(sizes[i]));
+	}
+	after = memmap_pages();
+	EXPECT_EQ(saved, after - before) TH_LOG("pages saved by the pools of the command line");
+
+	/* Their memory can be used: for folios again, which save as much. */
+	nr = asked_folios(MB(2));
+	hugetlb_set_nr_pages(MB(2), nr);
+	EXPECT_EQ(nr, hugetlb_nr_pages(MB(2)));
+	EXPECT_EQ(nr * saved_by(MB(2)), after - memmap_pages());
+	hugetlb_set_nr_pages(MB(2), 0);
+	EXPECT_EQ(after, memmap_pages());
+	restore_settings();
+}
+
+/* Page tables that /proc/vmstat counts, less those that /proc/kpageflags shows. */
+static long counted_tables(int kpageflags)
+{
+	static uint64_t flags[1 << 13];
+	unsigned long counted, again, seen;
+	off_t offset;
+	ssize_t len;
+
+	do {
+		seen = 0;
+		/* CPUs add what they have counted for themselves */
+		try_write_num("/proc/sys/vm/stat_refresh", 1);
+		counted = read_vmstat("nr_page_table_pages");
+		for (offset = 0; ; offset += len) {
+			len = pread(kpageflags, flags, sizeof(flags), offset);
+			if (len <= 0)
+				break;
+			for (size_t i = 0; i < len / sizeof(flags[0]); i++)
+				seen += !!(flags[i] & KPF_PGTABLE);
+		}
+		try_write_num("/proc/sys/vm/stat_refresh", 1);
+		again = read_vmstat("nr_page_table_pages");
+	} while (counted != again);
+	return counted - seen;
+}
+
+/* The memory that movable blocks are of is removed: page tables and vmemmap stay counted. */
+TEST(removed)
+{
+	const unsigned long long patience = now_ns() + RACE_MAX_SECONDS * NSEC_PER_SEC;
+	const char *unplug = getenv("UNPLUG");
+	const size_t movable = movable_blocks();
+	unsigned long memmap;
+	int kpageflags;
+	long tables;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	if (!unplug || !movable)
+		SKIP(return, "needs movable memory, and UNPLUG to have it removed");
+	ASSERT_LE(0, kpageflags = open("/proc/kpageflags", O_RDONLY));
+	/* folios in that memory, where the vmemmap can be remapped */
+	try_write_num(SYSCTL, 1);
+	hugetlb_set_nr_pages(MB(2), 64);
+	hugetlb_set_nr_pages(MB(2), 0);
+
+	tables = counted_tables(kpageflags);
+	memmap = memmap_pages() - movable * (read_hex(MEMORY "block_size_bytes") / psize() *
+					     STRUCT_PAGE / psize());
+	ASSERT_EQ(0, system(unplug));
+	while ((movable_blocks() || memmap_pages() != memmap) && now_ns() < patience)
+		sched_yield();
+	ASSERT_EQ(0, movable_blocks()) TH_LOG("movable blocks that were not removed");
+	EXPECT_EQ(memmap, memmap_pages()) TH_LOG("pages of the vmemmap after memory was removed");
+	EXPECT_EQ(tables, counted_tables(kpageflags))
+		TH_LOG("page tables that are counted, less those that are there");
+	TH_LOG("%zu blocks removed, %ld page tables more counted than there are", movable, tables);
+	close(kpageflags);
+	restore_settings();
 }
 
 #if defined(__aarch64__)
