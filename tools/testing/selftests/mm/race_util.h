@@ -75,8 +75,11 @@ struct race {
 	unsigned long rounds, overlaps, failed;
 	unsigned long long began;
 	unsigned int seed;
-	/* turns of wait_for() that thread_fn() takes: the median of the first rounds */
-	unsigned long turns, calibration[15];
+	/*
+	 * The longest wait of the test's call, in turns of wait_for(): at first the median
+	 * that thread_fn() took in the first rounds.  See race_adapt().
+	 */
+	unsigned long turns, max_turns, calibration[15];
 	bool pending;
 	pthread_t thread;
 	pid_t child;
@@ -241,6 +244,20 @@ static inline int by_value(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+/*
+ * thread_fn() may take less time in a race than alone, or on a machine that has warmed
+ * up.  Shorten the wait if thread_fn() had ended before the test's call began, and else
+ * lengthen it by a quarter of that, so that one round of five comes too late, and the
+ * others meet every part of thread_fn().
+ */
+static inline void race_adapt(struct race *r)
+{
+	if (!r->pending)
+		r->turns -= r->turns > 1 ? (r->turns + 7) / 8 : 0;
+	else if (r->turns < r->max_turns)
+		r->turns += (r->turns + 31) / 32;
+}
+
 /* Before and after the call of the test that races with thread_fn(). */
 static inline void race_begin(struct race *r)
 {
@@ -254,12 +271,15 @@ static inline void race_begin(struct race *r)
 		if (r->rounds == nr) {
 			qsort(r->calibration, nr, sizeof(r->calibration[0]), by_value);
 			r->turns = r->calibration[nr / 2] + 1;
+			r->max_turns = 2 * r->turns;
 		}
+		r->pending = false;
 	} else {
 		/* no counter has this value: all turns are taken */
 		wait_for(&r->done, -1UL, rand_r(&r->seed) % r->turns);
+		r->pending = atomic_load(&r->done) != r->rounds;
+		race_adapt(r);
 	}
-	r->pending = atomic_load(&r->done) != r->rounds;
 }
 
 static inline void race_end(struct race *r)
