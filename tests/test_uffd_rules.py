@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """userfaultfd.rst and the selftests uffd-wp-rules and uffd-wp-dump say the same of write-protection.
 
-The table of userfaultfd.rst, in the patch that adds it, is what scripts/uffd-rules makes from uffd-wp-rules.h.
+scripts/uffd-rules makes the table of userfaultfd.rst from uffd-wp-rules.h. The table is read from the patch that adds it.
 """
 
 import re

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Walk the table of uffd-wp-rules.h: do what each operation does to the write-protection of
- * each kind of memory what the table, and userfaultfd.rst, say?
+ * Walk the table of uffd-wp-rules.h: does each operation keep or drop the write-protection of
+ * each kind of memory as the table, and userfaultfd.rst, say?
  *
  * A case is an operation in sync or in async mode, and walks all memory.  For each kind of
  * memory it maps and write-protects some pages, does the operation on a part of them, and
@@ -117,7 +117,7 @@ struct operation {
 /* The case that runs in this process. */
 static struct {
 	int pagemap;
-	/* cells that were walked, were not done, and cannot be; what differs in them */
+	/* cells that were walked, were not done, and cannot be; lines of differences */
 	unsigned int walked, not_done, never, differing;
 	/* a line for each cell that differs, and for each that was not walked */
 	struct lines {
@@ -187,8 +187,8 @@ static int failed(struct cell *c, const char *why)
 }
 
 /*
- * How many small pages in @size bytes at @addr are PAGE_IS_WRITTEN?  -1UL on error.  @map has
- * an element for each of them, which is set for these, or is NULL.
+ * How many small pages in @size bytes at @addr are PAGE_IS_WRITTEN?  -1UL on error.  @map, or
+ * NULL, has an element for each small page.  The elements of pages that are written are set.
  */
 static unsigned long map_written(char *addr, unsigned long size, bool *map)
 {
@@ -401,6 +401,12 @@ static int op_punch(struct cell *c)
 {
 	return done(fallocate(c->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      c->first * c->page_size, len(c)));
+}
+
+/* Remove the pages, from a file, too. */
+static int remove_pages(struct cell *c)
+{
+	return (is_file(c) ? op_punch(c) : DONE) ?: done(madvise(from(c), len(c), MADV_DONTNEED));
 }
 
 /* From the first page of the operation to the end; there are no other pages behind it. */
@@ -652,7 +658,10 @@ static int op_hwpoison(struct cell *c)
 		return errno;
 	if (read_signal(from(c)) != SIGBUS && !(c->memory & EXT4S))
 		return failed(c, "there is no poison");
-	ret = (is_file(c) ? op_punch(c) : DONE) ?: done(madvise(from(c), len(c), MADV_DONTNEED));
+	ret = remove_pages(c);
+	/* a file system may report lost contents once */
+	if (ret == EIO)
+		ret = remove_pages(c);
 	/* a hugetlb page is lost */
 	if (!is_hugetlb(c))
 		unpoison_memory(pfn);
@@ -870,12 +879,6 @@ static int op_move_swapped(struct cell *c)
 	return op_pageout(c) ?: op_move(c);
 }
 
-/* Remove the pages, from a file, too. */
-static int remove_pages(struct cell *c)
-{
-	return (is_file(c) ? op_punch(c) : DONE) ?: done(madvise(from(c), len(c), MADV_DONTNEED));
-}
-
 static int op_copy(struct cell *c)
 {
 	char *source = mmap(NULL, len(c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -925,7 +928,6 @@ static int op_munmap(struct cell *c)
 	return done(watch(c, c->area));
 }
 
-/* In the order of OPERATIONS() of uffd-wp-rules.h, and without two of a name */
 static const struct operation operations[NR_OPERATIONS] = {
 	[OP_dontneed] = { "dontneed", op_advise, MADV_DONTNEED },
 	[OP_pgtable] = { "pgtable", op_advise, MADV_DONTNEED, .table = true, .whole = true },
@@ -1041,12 +1043,12 @@ static bool map_area(struct cell *c)
 	if (c->why || !c->area || (is_file(c) && (c->fd < 0 || ftruncate(c->fd, c->size))) ||
 	    !map_file_at(c->area, c->size, c->fd, map_flags(c)))
 		return false;
-	/* anonymous memory that is to be collapsed must not refuse that */
 	if (!is_hugetlb(c))
 		madvise(c->area, c->size, is_thp(c) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	if (!fill(c))
 		return false;
-	if (!is_hugetlb(c) && c->op->table)
+	/* MADV_COLLAPSE refuses a mapping with MADV_NOHUGEPAGE */
+	if (!is_hugetlb(c) && c->op->run == op_collapse)
 		madvise(c->area, c->size, MADV_HUGEPAGE);
 	return true;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What operations do to the write-protection of userfaultfd, UFFDIO_REGISTER_MODE_WP.
+ * Operations that keep or drop the write-protection of userfaultfd, UFFDIO_REGISTER_MODE_WP.
  *
  * One table for two readers: the selftest uffd-wp-rules asks the kernel in each cell, and
  * Documentation/admin-guide/mm/userfaultfd.rst has the same rows.  In sync mode a write to
@@ -37,7 +37,7 @@ enum memory {
 #define THPS		(ANON_THP | SHMEM_THP)
 #define ALL		(ANONS | FILES)
 
-/* What a row says of one mode */
+/* The answer of a row for one mode */
 enum answer {
 	NEVER,		/* there is no such operation on this memory; the reason says why */
 	KEPT,		/* the page is write-protected as before */
@@ -91,7 +91,7 @@ enum answer {
 #define OPERATION_ENUM(name, text, same)	OP_##name,
 enum operation_id { OPERATIONS(OPERATION_ENUM) NR_OPERATIONS };
 
-/* A row: memory and what it is called in the document, which has no rows that are NEVER. */
+/* A row: kinds of memory and their name in the document, which has no rows that are NEVER. */
 struct rule {
 	enum operation_id op;
 	unsigned int memory;
@@ -101,7 +101,7 @@ struct rule {
 	int error;
 	/* of NEVER: why */
 	const char *reason;
-	/* what the document adds to an answer; the test does not ask it */
+	/* the document adds this to an answer; the test does not ask it */
 	const char *sync_but, *async_but;
 };
 

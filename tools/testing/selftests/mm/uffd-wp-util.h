@@ -56,8 +56,8 @@ static inline bool pool_grow(unsigned long size, unsigned long nr)
 #define MAX_POOLS 16
 
 /*
- * What hugetlb memory is in use: of each pool, and of this process.  The size of the pools
- * does not matter.
+ * Hugetlb memory in use: of each pool, and of this process.  The size of the pools does not
+ * matter.
  */
 struct hugetlb_use {
 	unsigned long process_kb;
@@ -88,8 +88,9 @@ static inline void read_hugetlb_use(struct hugetlb_use *use)
 }
 
 /*
- * The memory of the test is unmapped, and its files are closed: what is said if there is not as
- * much hugetlb memory in use as @before, else NULL.
+ * Call this when the memory of the test is unmapped, and its files are closed.
+ *
+ * Return: NULL if as much hugetlb memory is in use as @before, else a text about the difference.
  */
 static inline const char *hugetlb_use_changed(const struct hugetlb_use *before)
 {
@@ -202,8 +203,8 @@ static inline bool prepare_failing(void)
 }
 
 /*
- * mremap() to @to while the @nth allocation of a page fails.  @now: what mremap() returned.
- * Was there such an allocation?
+ * mremap() to @to while the @nth allocation of a page fails.  @now gets the value
+ * that mremap() returns.  Was there such an allocation?
  */
 static inline bool mremap_failing(char *from, unsigned long size, char *to, unsigned int nth,
 				  char **now)
