@@ -1,72 +1,91 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""userfaultfd.rst and the selftest uffd-wp-dump say the same of write-protection in sync mode.
+"""userfaultfd.rst and the selftests uffd-wp-rules and uffd-wp-dump say the same of write-protection.
 
-The table of userfaultfd.rst is read from the patch that adds it, and the operations from the selftest.
+scripts/uffd-rules makes the table of userfaultfd.rst from uffd-wp-rules.h. The table is read from the patch that adds it.
 """
 
 import re
+import runpy
 import unittest
 
 from support import TOP, main
 
-# The operations that do what a row of the table says, with "dropped" or "kept" for all of them; for a row without one, the reason.
-ROWS = {
-    '``MADV_DONTNEED``, page of the file': {'dontneed'},
-    '``MADV_DONTNEED``, own page of a private mapping': 'private files run in async mode only',
-    '``MADV_REMOVE``, punching a hole, ``ftruncate(2)``': {'remove', 'punch', 'truncate'},
-    'reclaim, swap, split of huge pages': {'pageout', 'swapin'},
-    'migration, collapse of huge pages': {'migrate', 'soft_offline', 'collapse'},
-    'KSM, own page of a private mapping': {'ksm', 'unmerge'},
-    'hardware poison': {'poison'},
-    '``MADV_GUARD_INSTALL``, then ``MADV_GUARD_REMOVE``': {'guard', 'unguard'},
-    '``mremap(2)``, at the new address; ``fork(2)``, in the child': {'mremap'},
-    '``mremap(2)`` that fails': 'uffd-wp-zap has it, wp.*.mremap_fails: an allocation has to fail',
-    '``UFFDIO_COPY`` and ``UFFDIO_CONTINUE`` without the mode for it, ``UFFDIO_ZEROPAGE``': {'copy', 'continue', 'zeropage'},
-    '``UFFDIO_UNREGISTER``, ``munmap(2)``': 'ends the area; uffd-wp-zap has munmap and unregister',
-}
-# Operations of which the table says nothing, and where userfaultfd.rst has them, or why it need not.
+MM = TOP / 'tools/testing/selftests/mm'
+RULES = runpy.run_path(str(TOP / 'scripts/uffd-rules'))
+# The operation of uffd-wp-rules.h that does the same as one of uffd-wp-dump, if it has another name.
+SAME = {'soft_offline': 'migrate', 'poison': 'hwpoison', 'fork_unread': 'fork'}
+# Operations of uffd-wp-dump that have no row, and why.
 OTHERS = {
-    'write': 'is what is reported', 'populate_write': 'a write', 'populate_read': 'changes nothing', 'mprotect': 'changes nothing',
-    'fork': 'changes nothing in the parent', 'fork_unread': 'changes nothing in the parent', 'scan_nothing': 'changes nothing',
-    'uffd_poison': 'drops nothing: a marker beside the bit', 'copy_wp': 'the caller asks for write-protection',
-    'move': 'text below the table: anonymous memory', 'dontunmap': 'text below the table',
+    'write': 'is what is reported', 'populate_write': 'a write', 'populate_read': 'changes nothing', 'unguard': 'the end of guard',
+    'scan_nothing': 'changes nothing',
 }
+# The memory behind the three effects of an operation of uffd-wp-dump.
+MEMORY = ({'SHMEM'}, {'ANON'}, {'SHMEM_PRIVATE', 'SHMEM_OWN'})
 
 
-def read_table():
-    """Each row of the table: operation, sync, async."""
+def read_document():
+    """The table, as it is in the patch."""
     patch, = (TOP / 'topics/uffd-wp-zap').glob('*-Documentation-*.patch')
-    text = '\n'.join(line[1:] for line in patch.read_text().splitlines() if line.startswith('+'))
-    table = text.split('.. list-table:: What happens to the write-protection of a page of a file\n', 1)[1].split('\n``mremap(2)`` with', 1)[0]
-    return [[' '.join(cell.split()) for cell in re.split(r'\n     - ', row)] for row in re.split(r'\n   \* - ', table)[2:]]
+    lines = [line[1:] for line in patch.read_text().splitlines() if line.startswith('+')]
+    start = lines.index('.. list-table:: What happens to the write-protection')
+    end = next(i for i in range(start + 3, len(lines)) if lines[i] == '')
+    return '\n'.join(lines[start:end]) + '\n'
 
 
-def read_operations():
-    """The effect of each operation on shared memory: SAME, RENEWED or DROPPED."""
-    source = (TOP / 'tools/testing/selftests/mm/uffd-wp-dump.c').read_text()
-    body = source.split('static struct operation operations[] = {\n', 1)[1].split('\n};', 1)[0]
-    found = re.findall(r'\{ "(\w+)", ((?:[^{}]|\{[^{}]*\})*)\}', body)
-    return {name: (re.search(r'\{ (\w+)', rest) or [None, 'SAME'])[1] for name, rest in found}
+def read_dumper():
+    """The effects of each operation in sync mode, on the memory of MEMORY, or None: SAME, RENEWED or DROPPED."""
+    body = (MM / 'uffd-wp-dump.c').read_text().split('static struct operation operations[] = {\n', 1)[1].split('\n};', 1)[0]
+    found = {}
+    for name, rest in re.findall(r'\{ "(\w+)", ((?:[^{}]|\{[^{}]*\})*)\}', body):
+        effects = re.findall(r'[A-Z]+', (re.search(r'\{([^}]*)\}', rest) or ['', ''])[1])
+        effects += ['SAME'] * (3 - len(effects))
+        kinds = set(re.findall(r'\b(ALL|SMALL|FILES|FILLED|ANON|SHMEM|HUGETLB)\b', rest.split('{')[0]))
+        has = (bool(kinds - {'ANON'}), bool(kinds & {'ALL', 'SMALL', 'FILLED', 'ANON'}), bool(kinds - {'ANON'}) and 'only_shared' not in rest)
+        found[name] = [effect if there else None for effect, there in zip(effects, has)]
+    return found
 
 
 class Rules(unittest.TestCase):
-    """The two tables."""
+    """The header, the document, and the dumper."""
 
-    def test_every_row_is_known(self):
-        self.assertEqual([row[0] for row in read_table()], list(ROWS))
+    @classmethod
+    def setUpClass(cls):
+        cls.operations, cls.rules = RULES['read_header']()
 
-    def test_every_operation_is_known(self):
-        named = [name for row in ROWS.values() if isinstance(row, set) for name in row]
-        self.assertEqual(sorted(named + list(OTHERS)), sorted(read_operations()))
+    def answers(self, operation, memory):
+        """The sync answers of an operation for some kinds of memory, without those that cannot be."""
+        return {r.sync for r in self.rules if r.operation == operation and r.memory & memory} - {'NEVER'}
 
-    def test_sync(self):
-        operations = read_operations()
-        for name, sync, _ in read_table():
-            with self.subTest(row=name):
-                self.assertRegex(sync, '^(kept|dropped)')
-                for operation in ROWS[name] if isinstance(ROWS[name], set) else ():
-                    self.assertEqual(operations[operation] == 'DROPPED', sync.startswith('dropped'), operation)
+    def test_all_is_read(self):
+        text = (MM / 'uffd-wp-rules.h').read_text()
+        self.assertEqual(len(self.rules), text.count('{ OP_'))
+        self.assertEqual(len(self.operations), text.count('\tOP('))
+        self.assertEqual({r.operation for r in self.rules}, set(self.operations))
+        self.assertEqual([r for r in self.rules if not r.memory or {r.sync, r.async_} - set(RULES['ANSWERS'])], [])
+
+    def test_document(self):
+        self.assertEqual(read_document(), RULES['make_table'](RULES['make_rows'](self.operations, self.rules)))
+
+    def test_others_are_in_the_document(self):
+        for operation, (said, same) in self.operations.items():
+            with self.subTest(operation=operation):
+                self.assertTrue(self.operations[same][0])
+                self.assertEqual(same == operation, bool(said))
+
+    def test_every_operation_of_the_dumper_has_a_row(self):
+        for name in read_dumper():
+            with self.subTest(operation=name):
+                self.assertEqual(SAME.get(name, name) in self.operations, name not in OTHERS)
+
+    def test_dumper(self):
+        for name, effects in read_dumper().items():
+            for effect, memory in zip(effects, MEMORY):
+                want = self.answers(SAME.get(name, name), memory) if name not in OTHERS else set()
+                if effect is None or not want:
+                    continue
+                with self.subTest(operation=name, memory=memory):
+                    self.assertEqual({effect == 'DROPPED'}, {answer == 'DROPPED' for answer in want})
 
 
 if __name__ == '__main__':

@@ -21,30 +21,20 @@
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
 #include <fcntl.h>
-#include <linux/fs.h> /* PAGEMAP_SCAN */
 #include <linux/magic.h>
 #include <linux/mempolicy.h>
-#include <linux/mman.h> /* MADV_GUARD_INSTALL, MADV_COLLAPSE */
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <time.h>
-#include "hugepage_settings.h"
-#include "vm_util.h"
+#include "uffd-wp-util.h"
 
 #define FEATURES (UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |	\
 		  UFFD_FEATURE_PAGEFAULT_FLAG_WP)
-#define MB (1024 * 1024UL)
-#define KSM "/sys/kernel/mm/ksm/"
-#define FAIL "/sys/kernel/debug/fail_page_alloc/"
 #define NODE1 "/sys/devices/system/node/node1"
 #define MEMORY_FAILURE "/proc/sys/vm/memory_failure_early_kill"
 
@@ -84,8 +74,6 @@ struct page {
 	 * snapshot on, and until it is released by a notification or an operation.
 	 */
 	bool readable, compared, released;
-	/* sync: may have had a poison marker since it was last read; nothing protects that */
-	bool marked;
 	/* its memory has failed: no scan may report that, see userfaultfd.rst */
 	atomic_bool failed;
 	/* the last operations that did more than touch it, for the log */
@@ -138,8 +126,8 @@ struct operation {
 	enum effect (*run)(struct worker *w, char *addr, unsigned long size);
 	/* kinds of memory; how often it is chosen; an argument for run() */
 	unsigned int kinds, weight, arg;
-	/* on shared and on private memory */
-	enum effect effect[2];
+	/* on shared memory, on anonymous memory, and on a private mapping of a file */
+	enum effect effect[3];
 	/* may wait for the handler; renews only if no other thread touches the memory */
 	bool touches, alone;
 	bool to_end, whole, only_shared, only_async, only_sync;
@@ -168,13 +156,6 @@ static void complain(const char *message, const char *addr)
 	d.complaint = message;
 }
 
-static int protect(int uffd, char *addr, unsigned long size, bool wp)
-{
-	struct uffdio_writeprotect arg = { { (unsigned long)addr, size }, wp };
-
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
-}
-
 static int watch(int uffd, char *addr, unsigned long size)
 {
 	return uffd_register(uffd, addr, size, false, true, false);
@@ -189,6 +170,12 @@ static void store(void *addr)
 static void fill(void *addr)
 {
 	memset(addr, 0x5a, psize());
+}
+
+/* What the operation does to the memory of this case. */
+static enum effect usual_effect(const struct operation *op)
+{
+	return op->effect[!d.private ? 0 : d.kind == ANON ? 1 : 2];
 }
 
 static enum effect op_write(struct worker *w, char *addr, unsigned long size)
@@ -207,13 +194,13 @@ static enum effect op_advise(struct worker *w, char *addr, unsigned long size)
 	/* collapse also when the registered mapping cannot be collapsed */
 	if (w->op->arg == MADV_COLLAPSE && d.alias)
 		addr = d.alias;
-	return madvise(addr, size, w->op->arg) ? FAILED : w->op->effect[d.private];
+	return madvise(addr, size, w->op->arg) ? FAILED : usual_effect(w->op);
 }
 
 static enum effect op_punch(struct worker *w, char *addr, unsigned long size)
 {
 	return fallocate(d.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, addr - d.area, size) ?
-	       FAILED : w->op->effect[d.private];
+	       FAILED : usual_effect(w->op);
 }
 
 static enum effect op_truncate(struct worker *w, char *addr, unsigned long size)
@@ -223,7 +210,7 @@ static enum effect op_truncate(struct worker *w, char *addr, unsigned long size)
 	pthread_mutex_lock(&d.layout);
 	ret = ftruncate(d.fd, addr - d.area) | ftruncate(d.fd, d.size);
 	pthread_mutex_unlock(&d.layout);
-	return ret ? FAILED : w->op->effect[d.private];
+	return ret ? FAILED : usual_effect(w->op);
 }
 
 static enum effect op_mprotect(struct worker *w, char *addr, unsigned long size)
@@ -256,23 +243,22 @@ static enum effect op_poison(struct worker *w, char *addr, unsigned long size)
 	if (w->op->arg == MADV_SOFT_OFFLINE)
 		return op_advise(w, addr, d.page_size);
 	d.pages[(addr - d.area) / d.page_size].failed = true;
-	return madvise_hwpoison(addr, d.page_size) ? w->op->effect[d.private] : FAILED;
+	return madvise_hwpoison(addr, d.page_size) ? usual_effect(w->op) : FAILED;
 }
 
 /* UFFDIO_POISON, UFFDIO_ZEROPAGE or UFFDIO_CONTINUE, which have the same argument. */
 static enum effect op_fill(struct worker *w, char *addr, unsigned long size)
 {
 	struct uffdio_zeropage arg = { .range = { (unsigned long)addr, size } };
-	const unsigned long first = (addr - d.area) / d.page_size;
-	int ret;
 
 	madvise(addr, size, MADV_DONTNEED);
-	ret = ioctl(d.uffd, w->op->arg, &arg);
-	/* how many bytes were filled, also if the rest was not; all three have it in one place */
-	if (!d.async && w->op->arg == UFFDIO_POISON)
-		for (long i = 0; i * (long)d.page_size < arg.zeropage; i++)
-			d.pages[first + i].marked = true;
-	return ret ? FAILED : w->op->effect[d.private];
+	if (!ioctl(d.uffd, w->op->arg, &arg))
+		return usual_effect(w->op);
+	/*
+	 * It stops at a page that is write-protected. In a private mapping of a file, that has
+	 * lost its own contents.
+	 */
+	return d.private && d.kind != ANON && errno == EEXIST ? RENEWED : FAILED;
 }
 
 static enum effect op_copy(struct worker *w, char *addr, unsigned long size)
@@ -283,7 +269,7 @@ static enum effect op_copy(struct worker *w, char *addr, unsigned long size)
 	if (d.fd >= 0)
 		op_punch(w, addr, d.page_size);
 	madvise(addr, d.page_size, MADV_DONTNEED);
-	return ioctl(d.uffd, UFFDIO_COPY, &arg) ? FAILED : w->op->effect[d.private];
+	return ioctl(d.uffd, UFFDIO_COPY, &arg) ? FAILED : usual_effect(w->op);
 }
 
 /* Pages that are write-protected at their old address, and swapped out if there is swap. */
@@ -299,7 +285,7 @@ static enum effect op_move(struct worker *w, char *addr, unsigned long size)
 	if (draw(&w->seed, 4))
 		madvise(w->scratch, len, MADV_PAGEOUT);
 	madvise(addr, len, MADV_DONTNEED);
-	return ioctl(d.uffd, UFFDIO_MOVE, &arg) ? FAILED : w->op->effect[d.private];
+	return ioctl(d.uffd, UFFDIO_MOVE, &arg) ? FAILED : usual_effect(w->op);
 }
 
 /*
@@ -325,7 +311,7 @@ static enum effect op_mremap(struct worker *w, char *addr, unsigned long size)
 	pthread_mutex_unlock(&d.layout);
 	if (!ok)
 		complain("cannot move the memory back", addr);
-	return moved ? w->op->effect[d.private] : SAME;
+	return moved ? usual_effect(w->op) : SAME;
 }
 
 /* Has a child, with @flags of clone(), uffd bits that no userfaultfd resolves? */
@@ -410,15 +396,15 @@ static struct operation operations[] = {
 	{ "populate_read", op_advise, ALL, 8, MADV_POPULATE_READ, .touches = true },
 	{ "swapin", op_advise, SMALL, 3, MADV_WILLNEED, .touches = true },
 	{ "pageout", op_advise, SMALL, 6, MADV_PAGEOUT },
-	{ "dontneed", op_advise, ALL, 8, MADV_DONTNEED, { SAME, DROPPED } },
+	{ "dontneed", op_advise, ALL, 8, MADV_DONTNEED, { SAME, DROPPED, RENEWED } },
 	{ "remove", op_advise, FILES, 3, MADV_REMOVE, { RENEWED }, .alone = true,
 	  .only_shared = true },
-	{ "punch", op_punch, FILES, 6, 0, { RENEWED, RENEWED }, .alone = true },
-	{ "truncate", op_truncate, FILES, 2, 0, { RENEWED, RENEWED }, .alone = true,
+	{ "punch", op_punch, FILES, 6, 0, { RENEWED, SAME, RENEWED }, .alone = true },
+	{ "truncate", op_truncate, FILES, 2, 0, { RENEWED, SAME, RENEWED }, .alone = true,
 	  .to_end = true },
 	{ "collapse", op_advise, SMALL, 2, MADV_COLLAPSE, .whole = true },
 	{ "mprotect", op_mprotect, ALL, 4 },
-	{ "guard", op_advise, SMALL, 3, MADV_GUARD_INSTALL, { SAME, DROPPED } },
+	{ "guard", op_advise, SMALL, 3, MADV_GUARD_INSTALL, { SAME, DROPPED, RENEWED } },
 	{ "unguard", op_advise, SMALL, 6, MADV_GUARD_REMOVE },
 	{ "ksm", op_advise, ANON, 1, MADV_MERGEABLE, .whole = true, .needs = KSM "run" },
 	{ "unmerge", op_advise, ANON, 1, MADV_UNMERGEABLE, .whole = true, .needs = KSM "run" },
@@ -426,16 +412,16 @@ static struct operation operations[] = {
 	{ "soft_offline", op_poison, FILLED, 1, MADV_SOFT_OFFLINE, .needs = MEMORY_FAILURE },
 	{ "poison", op_poison, FILLED, 1, MADV_HWPOISON, { SAME, DROPPED },
 	  .needs = MEMORY_FAILURE },
-	{ "uffd_poison", op_fill, FILLED, 2, UFFDIO_POISON, { SAME, DROPPED } },
-	{ "zeropage", op_fill, ANON | SHMEM, 2, UFFDIO_ZEROPAGE, { DROPPED, DROPPED } },
-	{ "continue", op_fill, SHMEM | HUGETLB, 3, UFFDIO_CONTINUE, { DROPPED, DROPPED },
+	{ "uffd_poison", op_fill, FILLED, 2, UFFDIO_POISON, { SAME, DROPPED, RENEWED } },
+	{ "zeropage", op_fill, ANON | SHMEM, 2, UFFDIO_ZEROPAGE, { DROPPED, DROPPED, RENEWED } },
+	{ "continue", op_fill, SHMEM | HUGETLB, 3, UFFDIO_CONTINUE, { DROPPED },
 	  .only_shared = true },
-	{ "copy", op_copy, FILLED, 3, 0, { DROPPED, DROPPED } },
-	{ "copy_wp", op_copy, FILLED, 2, UFFDIO_COPY_MODE_WP, { RENEWED, RENEWED },
+	{ "copy", op_copy, FILLED, 3, 0, { DROPPED, DROPPED, DROPPED } },
+	{ "copy_wp", op_copy, FILLED, 2, UFFDIO_COPY_MODE_WP, { RENEWED, RENEWED, RENEWED },
 	  .only_sync = true },
-	{ "move", op_move, ANON, 4, 0, { DROPPED, DROPPED } },
-	{ "mremap", op_mremap, ALL, 2, 0, { DROPPED, DROPPED } },
-	{ "dontunmap", op_mremap, SMALL, 2, MREMAP_DONTUNMAP, { SAME, DROPPED } },
+	{ "move", op_move, ANON, 4, 0, { SAME, DROPPED } },
+	{ "mremap", op_mremap, ALL, 2, 0, { DROPPED, DROPPED, DROPPED } },
+	{ "dontunmap", op_mremap, SMALL, 2, MREMAP_DONTUNMAP, { SAME, DROPPED, RENEWED } },
 	{ "fork", op_fork, ALL, 1 },
 	{ "fork_unread", op_fork_unread, ANON, 1 },
 	{ "scan_nothing", op_scan_nothing, ALL, 2, .only_async = true },
@@ -604,11 +590,7 @@ static void epoch_sync(unsigned long nr)
 		pthread_mutex_lock(&d.pages[i].lock);
 		if (!d.pages[i].released)
 			copy_page(i);
-		/* UFFDIO_WRITEPROTECT passes over poison, which may be gone by now */
-		d.pages[i].compared = !d.pages[i].released && !d.pages[i].marked &&
-				      d.pages[i].readable;
-		if (!d.pages[i].released && d.pages[i].readable)
-			d.pages[i].marked = false;
+		d.pages[i].compared = !d.pages[i].released && d.pages[i].readable;
 		pthread_mutex_unlock(&d.pages[i].lock);
 	}
 	d.until = d.operations + nr;
@@ -670,7 +652,7 @@ static void do_operation(struct worker *w, unsigned long first, unsigned long en
 	if (effect == RENEWED && w->op->alone && (!alone || d.kind == HUGETLB))
 		effect = DROPPED;
 	if (effect == FAILED)
-		effect = w->op->effect[d.private] == SAME ? SAME : DROPPED;
+		effect = usual_effect(w->op) == SAME ? SAME : DROPPED;
 	for (unsigned long i = first; lock && i < end; i++) {
 		if (effect == DROPPED)
 			release_page(i);
@@ -729,6 +711,7 @@ static void *work(void *arg)
 FIXTURE(dump)
 {
 	int pool;
+	struct hugetlb_use use;
 };
 
 FIXTURE_VARIANT(dump)
@@ -778,21 +761,12 @@ static struct operation *find(const char *name)
 	return NULL;
 }
 
-/* Does MADV_GUARD_INSTALL end?  A child makes the call, because its CPU time can be limited. */
+/* Does MADV_GUARD_INSTALL end? */
 static bool guard_install_ends(void)
 {
-	const struct rlimit limit = { 1, 1 };
-	int status = 0, uffd;
-	pid_t pid = fork();
+	const int status = guard_install_status(FEATURES | (d.async ? UFFD_FEATURE_WP_ASYNC : 0),
+						d.area, d.size);
 
-	if (!pid) {
-		uffd = uffd_open_api(FEATURES | (d.async ? UFFD_FEATURE_WP_ASYNC : 0));
-		if (setrlimit(RLIMIT_CPU, &limit) || watch(uffd, d.area, d.size) ||
-		    protect(uffd, d.area, d.size, true))
-			_exit(1);
-		_exit(!!madvise(d.area, d.size, MADV_GUARD_INSTALL));
-	}
-	waitpid(pid, &status, 0);
 	if (WIFEXITED(status) && WEXITSTATUS(status))
 		find("guard")->left_out = "no guard regions";
 	return !WIFSIGNALED(status);
@@ -817,13 +791,8 @@ static void choose_operations(struct __test_metadata *_metadata)
 			TH_LOG("violation: MADV_GUARD_INSTALL did not come to an end");
 			find("guard")->left_out = "does not end";
 		}
-	if (access(FAIL "min-order", W_OK)) {
+	if (!prepare_failing())
 		TH_LOG("left out: failing mremap(): " FAIL);
-	} else {
-		write_file(FAIL "min-order", "0", 2);
-		write_file(FAIL "verbose", "0", 2);
-		write_file(FAIL "ignore-gfp-wait", "N", 2);
-	}
 	if (!read_file("/proc/swaps", swaps, sizeof(swaps)) || !strchr(swaps, '/'))
 		TH_LOG("left out: swap");
 	for_each_operation(op)
@@ -833,6 +802,7 @@ static void choose_operations(struct __test_metadata *_metadata)
 
 FIXTURE_SETUP(dump)
 {
+	read_hugetlb_use(&self->use);
 	d.kind = variant->kind;
 	d.private = variant->private;
 	d.thp = variant->thp;
@@ -870,10 +840,20 @@ FIXTURE_SETUP(dump)
 
 FIXTURE_TEARDOWN(dump)
 {
+	const char *changed;
+
 	while (d.nr_poisoned)
 		unpoison_memory(d.poisoned[--d.nr_poisoned]);
-	if (d.kind == HUGETLB)
-		hugetlb_restore_settings();
+	if (d.kind != HUGETLB)
+		return;
+	munmap(d.area, d.size);
+	munmap(d.alias, d.size);
+	close(d.fd);
+	/* no failure: memory that fails is lost */
+	changed = hugetlb_use_changed(&self->use);
+	if (changed)
+		TH_LOG("%s", changed);
+	hugetlb_restore_settings();
 }
 
 static void start_worker(struct __test_metadata *_metadata, struct worker *w)
@@ -970,8 +950,8 @@ TEST_F_TIMEOUT(dump, async, 60)
 
 TEST_F_TIMEOUT(dump, sync, 60)
 {
-	if (variant->kind == EXT4 || (variant->private && variant->kind != ANON))
-		SKIP(return, "for anonymous memory, and for shared memory of shmem and hugetlb");
+	if (variant->kind == EXT4)
+		SKIP(return, "ext4 has no notifications");
 	run_case(_metadata, false);
 }
 

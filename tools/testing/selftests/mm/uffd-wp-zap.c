@@ -12,17 +12,14 @@
  */
 #define _GNU_SOURCE
 #include "kselftest_harness.h"
-#include <linux/fs.h> /* PAGEMAP_SCAN */
 #include <linux/magic.h>
-#include <linux/memfd.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include "../pidfd/pidfd.h" /* PIDFD_SELF */
-#include "hugepage_settings.h"
-#include "race_util.h"
+#include "uffd-wp-util.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -31,8 +28,6 @@
 #define FEATURES (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |	\
 		  UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 #define ASYNC_FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
-#define KB 1024UL
-#define MB (1024 * KB)
 
 /* overlaps that are enough for close_exiting, whose rounds take long */
 #define CLOSINGS 20
@@ -42,79 +37,14 @@
 /* CPU seconds in which MADV_GUARD_INSTALL has to return; it takes a small part of one */
 #define GUARD_INSTALL_SECONDS 2
 
-static unsigned long read_pool(unsigned long size, const char *name)
+/* No hugetlb memory stays behind, and no count is wrong. */
+static void expect_hugetlb_use(struct __test_metadata *_metadata, const struct hugetlb_use *before)
 {
-	char path[128];
+	const char *changed = hugetlb_use_changed(before);
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/%s", size / KB,
-		 name);
-	return read_num(path);
-}
-
-/* Free pages that are not reserved. */
-static unsigned long pool_available(unsigned long size)
-{
-	return hugetlb_free_pages(size) - read_pool(size, "resv_hugepages");
-}
-
-/*
- * Have @nr pages of @size available, false if that cannot be.  hugetlb_restore_settings()
- * undoes it, in main() at the latest.
- */
-static bool pool_grow(unsigned long size, unsigned long nr)
-{
-	unsigned long sizes[16];
-	int nr_sizes = detect_hugetlb_page_sizes(sizes, ARRAY_SIZE(sizes));
-
-	while (nr_sizes > 0 && sizes[nr_sizes - 1] != size)
-		nr_sizes--;
-	if (!nr_sizes)
-		return false;
-	/* only root can resize the pool */
-	if (pool_available(size) < nr && !geteuid())
-		hugetlb_set_nr_pages(size, hugetlb_nr_pages(size) + nr - pool_available(size));
-	return pool_available(size) >= nr;
-}
-
-/* An empty memfd of pages of @hugetlb bytes, or of shmem if that is 0. */
-static int memfd(unsigned long hugetlb)
-{
-	return memfd_create("uffd-wp-zap", !hugetlb ? 0 :
-			    MFD_HUGETLB | __builtin_ctzl(hugetlb) << MFD_HUGE_SHIFT);
-}
-
-static int protect(int uffd, char *addr, unsigned long size, bool wp)
-{
-	struct uffdio_writeprotect arg = {
-		.range = { (unsigned long)addr, size },
-		.mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
-}
-
-/* The pagemap entries of @size bytes at @addr. */
-static bool read_entries(int pagemap, char *addr, unsigned long size, uint64_t *entries)
-{
-	const ssize_t bytes = size / psize() * sizeof(*entries);
-
-	return pread(pagemap, entries, bytes,
-		     (unsigned long)addr / psize() * sizeof(*entries)) == bytes;
-}
-
-/* How many small pages in @size bytes at @addr have the uffd-wp bit?  -1UL on error. */
-static unsigned long count_bits(int pagemap, char *addr, unsigned long size)
-{
-	uint64_t *entries = calloc(size / psize(), sizeof(*entries));
-	unsigned long nr = -1UL;
-
-	if (entries && read_entries(pagemap, addr, size, entries)) {
-		nr = 0;
-		for (unsigned long i = 0; i < size / psize(); i++)
-			nr += !!(entries[i] & PM_UFFD_WP);
+	EXPECT_EQ(changed, NULL) {
+		TH_LOG("%s", changed);
 	}
-	free(entries);
-	return nr;
 }
 
 FIXTURE(wp)
@@ -124,6 +54,9 @@ FIXTURE(wp)
 	int memfd, uffd, pagemap;
 	/* the range registered with uffd, and a shared mapping of the same file, which is not */
 	char *area, *alias;
+	/* before the test; it may poison a hugetlb page, which is lost */
+	struct hugetlb_use use;
+	bool poisons;
 };
 
 FIXTURE_VARIANT(wp)
@@ -182,6 +115,7 @@ FIXTURE_SETUP(wp)
 {
 	self->uffd = -1;
 	self->memfd = -1;
+	read_hugetlb_use(&self->use);
 	ASSERT_EQ(catch_faults(), 0);
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	ASSERT_GE(self->pagemap, 0);
@@ -210,6 +144,8 @@ FIXTURE_SETUP(wp)
 FIXTURE_TEARDOWN(wp)
 {
 	unmap_watched(self->memfd, self->size, self->area, self->alias, self->uffd);
+	if (!self->poisons)
+		expect_hugetlb_use(_metadata, &self->use);
 }
 
 /* Fill the page cache through the alias; @large: with one large folio. */
@@ -678,6 +614,7 @@ TEST_F(wp, hwpoison)
 		SKIP(return, "needs a large folio of shmem");
 	if (geteuid())
 		SKIP(return, "MADV_HWPOISON is for root");
+	self->poisons = variant->hugetlb;
 	fill_and_protect(_metadata, self, variant);
 	guard_page = self->alias + guarded * self->page_size;
 	ASSERT_EQ(madvise(guard_page, self->page_size, MADV_GUARD_INSTALL), 0);
@@ -742,6 +679,7 @@ TEST_F(wp, hwpoison_replaced)
 		SKIP(return, "a page that is lost is too large");
 	if (geteuid())
 		SKIP(return, "MADV_HWPOISON is for root");
+	self->poisons = variant->hugetlb;
 	fill_and_protect(_metadata, self, variant);
 	/* only this mapping has the page */
 	ASSERT_EQ(munmap(self->alias, self->size), 0);
@@ -779,6 +717,7 @@ TEST_F(wp, hwpoison_unprotect)
 		SKIP(return, "a page that is lost is too large");
 	if (geteuid())
 		SKIP(return, "MADV_HWPOISON is for root");
+	self->poisons = variant->hugetlb;
 	fill_and_protect(_metadata, self, variant);
 	ASSERT_EQ(munmap(self->alias, self->size), 0);
 	self->alias = NULL;
@@ -802,49 +741,22 @@ static char *reserve_split(FIXTURE_DATA(wp) * self)
 	return addr ? addr + size / 2 - self->page_size : NULL;
 }
 
-/* Have the @nth allocation of a page fail in mremap(); was there one? */
-static bool mremap_failing(FIXTURE_DATA(wp) * self, int fail_nth, unsigned int nth, char *to,
-			   char **now)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%u", nth);
-	if (pwrite(fail_nth, text, strlen(text), 0) <= 0)
-		ksft_exit_fail_perror("fail-nth");
-	*now = mremap(self->area, self->size, self->size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	memset(text, 0, sizeof(text));
-	if (pread(fail_nth, text, sizeof(text) - 1, 0) <= 0 || pwrite(fail_nth, "0", 1, 0) != 1)
-		ksft_exit_fail_perror("fail-nth");
-	return !strtol(text, NULL, 10);
-}
-
 /* mremap() fails when it has moved a part, and moves that back. */
 TEST_F(wp, mremap_fails)
 {
-	static const char attr[] = "/sys/kernel/debug/fail_page_alloc/";
-	static const struct {
-		const char *name, *value;
-	} values[] = { { "min-order", "0" }, { "ignore-gfp-wait", "N" }, { "verbose", "0" } };
-	char path[64], *to = reserve_split(self), *now;
+	char *to = reserve_split(self), *now;
 	unsigned int failed = 0;
-	int fail_nth;
 
 	if (self->nr_pages < 2)
 		SKIP(return, "a single page is not moved in parts");
-	for (unsigned long i = 0; i < ARRAY_SIZE(values); i++) {
-		snprintf(path, sizeof(path), "%s%s", attr, values[i].name);
-		if (access(path, W_OK))
-			SKIP(return, "needs root and CONFIG_FAIL_PAGE_ALLOC");
-		write_file(path, values[i].value, strlen(values[i].value) + 1);
-	}
-	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
-	ASSERT_GE(fail_nth, 0);
+	if (!prepare_failing())
+		SKIP(return, "needs root and CONFIG_FAIL_PAGE_ALLOC");
 	ASSERT_NE(to, NULL);
 	fill_and_protect(_metadata, self, variant);
 	/* one as a marker */
 	ASSERT_EQ(madvise(self->area, self->page_size, MADV_DONTNEED), 0);
 	for (unsigned int nth = 1; ; nth++) {
-		const bool injected = mremap_failing(self, fail_nth, nth, to, &now);
+		const bool injected = mremap_failing(self->area, self->size, to, nth, &now);
 
 		if (now != MAP_FAILED)
 			break;
@@ -852,7 +764,6 @@ TEST_F(wp, mremap_fails)
 		failed++;
 		expect_bits(_metadata, self);
 	}
-	close(fail_nth);
 	TH_LOG("failed %u times", failed);
 	ASSERT_GT(failed, 0);
 	self->area = now;
@@ -927,6 +838,7 @@ FIXTURE(race)
 	int memfd, uffd;
 	/* as in wp */
 	char *area, *alias;
+	struct hugetlb_use use;
 };
 
 FIXTURE_VARIANT(race)
@@ -943,6 +855,7 @@ FIXTURE_SETUP(race)
 
 	self->memfd = -1;
 	self->uffd = -1;
+	read_hugetlb_use(&self->use);
 	ASSERT_EQ(catch_faults(), 0);
 	self->page_size = variant->hugetlb ? default_huge_page_size() : psize();
 	self->size = nr * self->page_size;
@@ -956,6 +869,7 @@ FIXTURE_SETUP(race)
 FIXTURE_TEARDOWN(race)
 {
 	unmap_watched(self->memfd, self->size, self->area, self->alias, self->uffd);
+	expect_hugetlb_use(_metadata, &self->use);
 }
 
 static void removal_race(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
@@ -1418,6 +1332,7 @@ FIXTURE(async)
 	unsigned long page_size, nr_pages, size;
 	int memfd, uffd, pagemap;
 	char *area;
+	struct hugetlb_use use;
 };
 
 FIXTURE_VARIANT(async)
@@ -1435,6 +1350,7 @@ FIXTURE_SETUP(async)
 {
 	self->memfd = -1;
 	self->uffd = -1;
+	read_hugetlb_use(&self->use);
 	ASSERT_EQ(catch_faults(), 0);
 	/* MADV_PAGEOUT leaves pages alone that are in the LRU batch of another CPU */
 	pin_to_first();
@@ -1470,6 +1386,7 @@ FIXTURE_TEARDOWN(async)
 	if (self->memfd >= 0)
 		close(self->memfd);
 	hugetlb_restore_settings();
+	expect_hugetlb_use(_metadata, &self->use);
 }
 
 /* Is page @i reported as written?  Negative on error. */
@@ -1910,6 +1827,9 @@ FIXTURE(cow)
 	/* shared with the child that has its own entry */
 	atomic_int *stage;
 	pid_t child;
+	/* before the test; it may poison a page, which is lost */
+	struct hugetlb_use use;
+	bool poisons;
 };
 
 FIXTURE_SETUP(cow)
@@ -1918,6 +1838,7 @@ FIXTURE_SETUP(cow)
 		SKIP(return, "the hugetlb pool is root's");
 	ASSERT_EQ(catch_faults(), 0);
 	self->memfd = -1;
+	read_hugetlb_use(&self->use);
 	self->page_size = default_huge_page_size();
 	if (!self->page_size || self->page_size > 32 * MB || !pool_grow(self->page_size, 2))
 		SKIP(return, "no 2 hugetlb pages of at most 32 MB");
@@ -1946,6 +1867,8 @@ FIXTURE_TEARDOWN(cow)
 	if (self->memfd >= 0)
 		close(self->memfd);
 	hugetlb_restore_settings();
+	if (!self->poisons)
+		expect_hugetlb_use(_metadata, &self->use);
 }
 
 static bool has_ended(pid_t pid)
@@ -2091,6 +2014,7 @@ TEST_F(cow, poison_marker)
 
 TEST_F(cow, hwpoison)
 {
+	self->poisons = true;
 	own_entry(_metadata, self, install_hwpoison);
 }
 
@@ -2121,6 +2045,7 @@ TEST_F_TIMEOUT(cow, migration, RACE_TIMEOUT)
 	unsigned long i, overlaps = 0, pfns[MIGRATION_ROUNDS];
 	int status, pagemap;
 
+	self->poisons = true;
 	self->child = fork();
 	ASSERT_GE(self->child, 0);
 	if (!self->child)
@@ -2454,7 +2379,6 @@ TEST(fork_event_unread)
 }
 
 /* KSM merges pages that are write-protected: merging is no write, and a write is notified. */
-#define KSM "/sys/kernel/mm/ksm/"
 #define KSM_SCANS 10
 
 FIXTURE(ksm)
