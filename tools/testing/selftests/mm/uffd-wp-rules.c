@@ -821,24 +821,20 @@ static int op_mremap_event(struct cell *c)
 /* Step n: the nth allocation of a page fails.  The new addresses need two page tables. */
 static int op_mremap_fails(struct cell *c)
 {
-	static char *reserved;
 	const unsigned long half = 1024 * MB;
-	char *to, *now;
+	char *reserved, *now;
 	bool injected;
 
 	if (c->nr < 2)
 		return not_done(c, "a single page is not moved in parts");
-	if (!reserved)
-		reserved = reserve_aligned(2 * half);
+	reserved = reserve_aligned(2 * half);
 	if (!reserved)
 		return not_done(c, "no addresses");
-	to = reserved + half - c->page_size;
-	injected = mremap_failing(c->area, c->size, to, c->step, &now);
+	injected = mremap_failing(c->area, c->size, reserved + half - c->page_size, c->step, &now);
+	/* the page tables as well: the next step has to allocate them again */
+	munmap(reserved, 2 * half);
 	if (now == MAP_FAILED)
 		return injected ? DONE : failed(c, "mremap() failed by itself");
-	/* give the addresses back */
-	mmap(to, c->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-	     0);
 	return injected && c->step < MAX_STEPS ? NEXT_STEP : NO_STEP;
 }
 
