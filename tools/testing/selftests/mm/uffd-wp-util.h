@@ -90,7 +90,9 @@ static inline void read_hugetlb_use(struct hugetlb_use *use)
 /*
  * Call this when the memory of the test is unmapped, and its files are closed.
  *
- * Return: NULL if as much hugetlb memory is in use as @before, else a text about the difference.
+ * Fewer pages are in use if a process that ended before this one had not given all back.
+ *
+ * Return: NULL if no more hugetlb memory is in use than @before, else a text about the difference.
  */
 static inline const char *hugetlb_use_changed(const struct hugetlb_use *before)
 {
@@ -105,13 +107,13 @@ static inline const char *hugetlb_use_changed(const struct hugetlb_use *before)
 	for (int i = 0; i < now.nr_pools && !text[0]; i++) {
 		const unsigned long kb = now.pools[i].size / KB;
 
-		if (now.pools[i].used != before->pools[i].used)
+		if (now.pools[i].used > before->pools[i].used)
 			snprintf(text, sizeof(text), "hugetlb pages in use: %lu of %lu kB, were %lu",
 				 now.pools[i].used, kb, before->pools[i].used);
-		else if (now.pools[i].reserved != before->pools[i].reserved)
+		else if (now.pools[i].reserved > before->pools[i].reserved)
 			snprintf(text, sizeof(text), "hugetlb pages reserved: %lu of %lu kB, were %lu",
 				 now.pools[i].reserved, kb, before->pools[i].reserved);
-		else if (now.pools[i].surplus != before->pools[i].surplus)
+		else if (now.pools[i].surplus > before->pools[i].surplus)
 			snprintf(text, sizeof(text), "surplus hugetlb pages: %lu of %lu kB, were %lu",
 				 now.pools[i].surplus, kb, before->pools[i].surplus);
 	}
