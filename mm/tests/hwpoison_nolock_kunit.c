@@ -67,6 +67,3 @@ static struct kunit_suite hwpoison_nolock_suite = {
 };
 
 kunit_test_suite(hwpoison_nolock_suite);
-
-MODULE_DESCRIPTION("KUnit tests for page_set_hwpoison_nolock()");
-MODULE_LICENSE("GPL");

@@ -483,10 +483,14 @@ static int op_split(struct cell *c)
 	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx,0", getpid(), (unsigned long)c->area,
 		 (unsigned long)c->area + c->size);
 	for (int i = 0; i < TRIES && is_large(pfn); i++) {
-		const int ret = try_write_file(SPLIT, text);
+		int fd = open(SPLIT, O_WRONLY), ret;
 
+		if (fd < 0)
+			return errno;
+		ret = done(write(fd, text, strlen(text)) < 0);
+		close(fd);
 		if (ret)
-			return -ret;
+			return ret;
 	}
 	return is_large(pfn) ? EAGAIN : DONE;
 }
