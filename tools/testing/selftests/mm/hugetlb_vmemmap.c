@@ -9,9 +9,10 @@
  * cannot be optimized: nothing is freed, and all else holds.
  *
  * churn and offline take RACE_SECONDS or, with ROUNDS=n in the environment, until n
- * folios have been optimized and restored.  With COLD=1 in the environment, the caller
- * says that no folio has been optimized since the kernel booted: the first one allocates
- * the pages that all folios share, and fault expects to see that allocation fail.
+ * folios have been optimized and restored.  demand measures FEW_TIMES or, with ROUNDS=n,
+ * n times, at most TIMES.  With COLD=1 in the environment, the caller says that no folio
+ * has been optimized since the kernel booted: the first one allocates the pages that all
+ * folios share, and fault expects to see that allocation fail.
  * UNPLUG in the environment is a command that has the movable memory blocks removed.
  *
  * Lines "figure NAME VALUE UNIT" have what was measured.
@@ -50,8 +51,10 @@
 #define POISONS		20
 /* pages that become tail pages beside a look at them that are enough */
 #define TAKEN		10
-/* measurements of a time, and folios that an mmap() is measured with */
+/* measurements of a time without ROUNDS, and at most */
+#define FEW_TIMES	9
 #define TIMES		31
+/* folios that an mmap() is measured with */
 #define DEMAND		512
 #define NO_MEMORY	"no memory for folios of this size"
 #define KPF_HUGE	BIT_ULL(17)
@@ -1300,6 +1303,7 @@ TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
 			  __builtin_ctzl(self->size) << MAP_HUGE_SHIFT;
 	const unsigned long reserved = pool_counter(self, "resv_hugepages");
+	const unsigned long rounds = race_rounds() ? race_rounds() : FEW_TIMES;
 	struct times grow = {}, mapping = {}, fault[2] = {};
 	unsigned long waited[3] = {}, waits, nr;
 	unsigned long long began;
@@ -1318,7 +1322,7 @@ TEST_F_TIMEOUT(hvo, demand, RACE_TIMEOUT)
 	if (traced)
 		traced_waits();
 
-	while (grow.nr < TIMES && waited[1] <= 2 && waited[2] <= 1) {
+	while (grow.nr < rounds && grow.nr < TIMES && waited[1] <= 2 && waited[2] <= 1) {
 		began = now_ns();
 		ASSERT_EQ(nr, set_pool(self, nr));
 		add_time(&grow, now_ns() - began);
@@ -1547,19 +1551,33 @@ TEST_F_TIMEOUT(hvo, demand_offline, 600)
 		SKIP(return, "no two movable blocks had folios, or they could not go offline");
 }
 
-/* Soft offline has CPUs give free pages that they keep for themselves back to the zone. */
-static void drain_lists(FIXTURE_DATA(hvo) * self)
+/*
+ * Have the CPUs give the free pages that they keep for themselves back to the zone of @pfn,
+ * which is free: soft offline of a free page does that.
+ */
+static void drain_lists(unsigned long pfn)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "0x%lx", pfn * psize());
+	if (!try_write_file(MEMORY "soft_offline_page", text))
+		unpoison(pfn);
+}
+
+/* A page frame number that was this process's, and is free. */
+static unsigned long freed_page(void)
 {
 	char *p = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	unsigned long pfn;
 
-	if (p == MAP_FAILED)
-		ksft_exit_fail_perror("mmap");
+	if (p == MAP_FAILED || pagemap < 0)
+		ksft_exit_fail_perror("mmap or pagemap");
 	p[0] = 1;
-	pfn = pagemap_get_pfn(self->pagemap, p);
-	if (can_unpoison() && !madvise(p, psize(), MADV_SOFT_OFFLINE))
-		unpoison(pfn);
+	pfn = pagemap_get_pfn(pagemap, p);
+	close(pagemap);
 	munmap(p, psize());
+	return pfn;
 }
 
 struct look {
@@ -1597,7 +1615,9 @@ static unsigned long map_small_pages(FIXTURE_DATA(hvo) * self, char *region)
 	if (mmap(region, self->size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != region)
 		ksft_exit_fail_perror("mmap");
-	region[0] = 1;
+	/* a split replaces pages that are all zeroes by the zero page */
+	for (unsigned long i = 0; i < n; i++)
+		region[i * psize()] = 1;
 	if (madvise_collapse_retry(region, self->size))
 		return 0;
 	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx", getpid(), (unsigned long)region,
@@ -1654,7 +1674,7 @@ TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
 			;
 		wait_for(&nobody, 1, rand_r(&seed) % 20000);
 		ASSERT_EQ(0, madvise(last, psize(), MADV_DONTNEED));
-		drain_lists(self);
+		drain_lists(look.pfn - 1);
 		set_pool(self, nr);
 		ASSERT_EQ(sizeof(flags),
 			  pread(self->kpageflags, &flags, sizeof(flags), look.pfn * 8));
@@ -1723,7 +1743,7 @@ TEST_F(hvo, buddy)
 		if (set_pool(self, nr) < nr)
 			SKIP(return, NO_MEMORY);
 		expect_saved(_metadata, self, hvo * nr);
-		drain_lists(self);
+		drain_lists(freed_page());
 		free_blocks(blocks[hvo]);
 		ASSERT_EQ(0, set_pool(self, 0));
 	}
@@ -1850,8 +1870,11 @@ static void poison_page(void *pfn)
 	try_write_num(HWPOISON "corrupt-pfn", *(unsigned long *)pfn);
 }
 
-/* An error is reported in a free folio while the folio leaves the pool. */
-TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
+/*
+ * An error is reported in a page while the pool gives its folio back or, with @grow, while
+ * the page is free and the pool takes it.  The page is given back once, and completely.
+ */
+static void race_poison(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * self, bool grow)
 {
 	const unsigned long n = self->size / psize();
 	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
@@ -1873,14 +1896,19 @@ TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
 		p[0] = 1;
 		page = pagemap_get_pfn(self->pagemap, p) + n / 2;
 		ASSERT_EQ(0, munmap(p, self->size));
+		if (grow)
+			ASSERT_EQ(0, set_pool(self, 0));
 
+		/* when it grows, the pool takes the blocks that it gave back last */
 		race_begin(&race);
-		hugetlb_set_nr_pages(self->size, 0);
+		hugetlb_set_nr_pages(self->size, grow ? 4 + self->lost : 0);
 		race_end(&race);
 
 		set_pool(self, 0);
 		poisoned += unpoison_folio(self, page - n / 2, flags, counts);
 		lost += unpoison_folio(self, page - n / 2, flags, counts);
+		/* a folio that was poisoned in the pool is free only now */
+		set_pool(self, 0);
 	}
 	race_stop(&race);
 	TH_LOG("%lu rounds, %lu of them raced, %lu pages poisoned and given back", race.rounds,
@@ -1894,51 +1922,16 @@ TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
 	skip_unless_raced(_metadata, &race, POISONS);
 }
 
+/* An error is reported in a free folio while the folio leaves the pool. */
+TEST_F_TIMEOUT(hvo, poison, RACE_TIMEOUT)
+{
+	race_poison(_metadata, self, false);
+}
+
 /* An error is reported in a free page while the page becomes one of a folio. */
 TEST_F_TIMEOUT(hvo, poison_free, RACE_TIMEOUT)
 {
-	const unsigned long n = self->size / psize();
-	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
-	unsigned long page, poisoned = 0, lost = 0;
-	struct race race = { .thread_fn = poison_page, .data = &page };
-	char *p;
-
-	ASSERT_NE(NULL, flags);
-	ASSERT_NE(NULL, counts);
-	if (!can_unpoison())
-		SKIP(return, "needs CONFIG_HWPOISON_INJECT");
-	if (set_pool(self, 4) < 4)
-		SKIP(return, NO_MEMORY);
-	if (!race_start(&race))
-		SKIP(return, "needs two CPUs");
-	while (race_on(&race)) {
-		ASSERT_EQ(4, set_pool(self, 4));
-		ASSERT_NE(NULL, p = map_folio(self, 0, MAP_PRIVATE));
-		p[0] = 1;
-		page = pagemap_get_pfn(self->pagemap, p) + n / 2;
-		ASSERT_EQ(0, munmap(p, self->size));
-		ASSERT_EQ(0, set_pool(self, 0));
-
-		/* the pool takes the blocks that it gave back last */
-		race_begin(&race);
-		hugetlb_set_nr_pages(self->size, 4 + self->lost);
-		race_end(&race);
-
-		set_pool(self, 0);
-		poisoned += unpoison_folio(self, page - n / 2, flags, counts);
-		lost += unpoison_folio(self, page - n / 2, flags, counts);
-		set_pool(self, 0);
-	}
-	race_stop(&race);
-	TH_LOG("%lu rounds, %lu of them raced, %lu pages poisoned and given back", race.rounds,
-	       race.overlaps, poisoned);
-	EXPECT_LT(0, poisoned);
-	EXPECT_EQ(0, lost) TH_LOG("pages that stay poisoned");
-	EXPECT_EQ(0, set_pool(self, 0));
-	expect_saved(_metadata, self, 0);
-	free(flags);
-	free(counts);
-	skip_unless_raced(_metadata, &race, POISONS);
+	race_poison(_metadata, self, true);
 }
 
 /*
