@@ -1124,7 +1124,7 @@ static void report_race(struct __test_metadata *_metadata, struct race *race, co
 	EXPECT_EQ(race->failed, 0) {
 		TH_LOG("%s in %lu rounds", failure, race->failed);
 	}
-	skip_unless_raced(_metadata, race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, race);
 }
 
 /*

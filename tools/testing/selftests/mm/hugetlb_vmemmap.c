@@ -1185,7 +1185,7 @@ static void *unmap_when_smaller(void *arg)
 /* A folio that is given back while the pool shrinks does not stay in the pool. */
 TEST_F_TIMEOUT(hvo, shrink, RACE_TIMEOUT)
 {
-	struct race race = { .began = now_ns() };
+	struct race race = { .began = now_ns(), .least = SHRINKS };
 
 	while (race.overlaps < SHRINKS && !race.failed &&
 	       now_ns() - race.began < RACE_MAX_SECONDS * NSEC_PER_SEC) {
@@ -1217,7 +1217,7 @@ TEST_F_TIMEOUT(hvo, shrink, RACE_TIMEOUT)
 	set_pool(self, self->nr);
 	EXPECT_EQ(0, set_pool(self, 0));
 	expect_saved(_metadata, self, 0);
-	skip_unless_raced(_metadata, &race, SHRINKS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* Wait until folios that were freed by a worker of the kernel are gone. */
@@ -1879,7 +1879,7 @@ static void race_poison(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * s
 	const unsigned long n = self->size / psize();
 	uint64_t *flags = calloc(n, 8), *counts = calloc(n, 8);
 	unsigned long page, poisoned = 0, lost = 0;
-	struct race race = { .thread_fn = poison_page, .data = &page };
+	struct race race = { .thread_fn = poison_page, .data = &page, .least = POISONS };
 	char *p;
 
 	ASSERT_NE(NULL, flags);
@@ -1919,7 +1919,7 @@ static void race_poison(struct __test_metadata *_metadata, FIXTURE_DATA(hvo) * s
 	expect_saved(_metadata, self, 0);
 	free(flags);
 	free(counts);
-	skip_unless_raced(_metadata, &race, POISONS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* An error is reported in a free folio while the folio leaves the pool. */

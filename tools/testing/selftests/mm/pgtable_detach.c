@@ -294,7 +294,7 @@ TEST_F_TIMEOUT(shmem, guard_install_collapse, RACE_TIMEOUT)
 		TH_LOG("guard regions lost");
 	}
 	expect_unmapped(_metadata, self, self->shared, self->private, tables);
-	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(collapse.successes, 0);
 	EXPECT_GT(installed, 0);
@@ -360,7 +360,7 @@ TEST_F_TIMEOUT(shmem, guard_install_process_collapse, RACE_TIMEOUT)
 		TH_LOG("guard regions lost");
 	}
 	expect_unmapped(_metadata, self, self->shared, self->private, tables);
-	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &r->race))
 		return;
 	EXPECT_GT(r->range.successes, 0);
 	EXPECT_GT(installed, 0);
@@ -587,7 +587,7 @@ TEST_F_TIMEOUT(shmem, border_collapse, RACE_TIMEOUT)
 	}
 	EXPECT_EQ(collapse.successes, 0);
 	expect_unmapped(_metadata, self, self->shared, self->private, tables);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* Page tables that were detached are freed by RCU, and the kernel checks them then. */
@@ -657,7 +657,7 @@ TEST_F_TIMEOUT(shmem, mremap_retract, RACE_TIMEOUT)
 	EXPECT_EQ(error, 0) {
 		TH_LOG("a move left VmRSS wrong, by %ld kB", error);
 	}
-	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &r->race))
 		return;
 	EXPECT_GT(r->range.successes, 0);
 }
@@ -737,7 +737,7 @@ TEST_F_TIMEOUT(shmem, fork_retract, RACE_TIMEOUT)
 	EXPECT_EQ(miscounted, 0) {
 		TH_LOG("VmPTE is off in %lu children", miscounted);
 	}
-	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &r->race))
 		return;
 	EXPECT_GT(r->range.successes, 0);
 }
@@ -985,7 +985,7 @@ static void dontneed_collapse(struct __test_metadata *_metadata, FIXTURE_DATA(sh
 	TH_LOG("%lu rounds, %lu overlaps, %lu collapses", race.rounds, race.overlaps,
 	       collapse.successes);
 	expect_unmapped(_metadata, self, mapping, other, tables);
-	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(collapse.successes, 0);
 }
@@ -1065,7 +1065,7 @@ TEST_F_TIMEOUT(shmem, fault_retract, RACE_TIMEOUT)
 	EXPECT_EQ(status, 0) {
 		TH_LOG("the other process saw wrong data (%x)", status);
 	}
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* exec() of this program with this argument ends at once. */
@@ -1149,6 +1149,7 @@ static void victim_retract(struct __test_metadata *_metadata, FIXTURE_DATA(shmem
 	r->range = (struct range){ self->private, self->pmd_size, MADV_COLLAPSE, 0 };
 	r->race.thread_fn = advise;
 	r->race.data = &r->range;
+	r->race.least = 50;
 	if (!race_start_process(&r->race))
 		SKIP(return, "needs two CPUs");
 	while (race_on(&r->race)) {
@@ -1166,7 +1167,7 @@ static void victim_retract(struct __test_metadata *_metadata, FIXTURE_DATA(shmem
 	EXPECT_EQ(r->race.failed, 0) {
 		TH_LOG("the process did not end as it should");
 	}
-	if (skip_unless_raced(_metadata, &r->race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &r->race))
 		return;
 	EXPECT_GT(r->range.successes, 0);
 }
@@ -1212,7 +1213,7 @@ TEST_F_TIMEOUT(shmem, exit_process_collapse, RACE_TIMEOUT)
 	EXPECT_TRUE(split_folio_of(self, self->private)) {
 		TH_LOG("a collapse kept a reference to the folio");
 	}
-	if (skip_unless_raced(_metadata, &r.race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &r.race))
 		return;
 	EXPECT_GT(r.range.successes, 0);
 }
@@ -1432,7 +1433,7 @@ TEST_F_TIMEOUT(guard, fork, RACE_TIMEOUT)
 	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("guard regions lost by fork()");
 	}
-	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(guard.successes, 0);
 }
@@ -1619,7 +1620,7 @@ TEST_F_TIMEOUT(anon, dontneed_uffdio_move, RACE_TIMEOUT)
 	EXPECT_EQ(torn, 0);
 	expect_rss_anon(_metadata, self, anon);
 	expect_tables(_metadata, tables);
-	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(moved, 0);
 }
@@ -1692,7 +1693,7 @@ static void dontneed_fill(struct __test_metadata *_metadata, FIXTURE_DATA(anon) 
 	EXPECT_EQ(otherwise, 0);
 	expect_rss_anon(_metadata, self, anon);
 	expect_tables(_metadata, tables);
-	if (skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(mapped, 0);
 }
@@ -1755,7 +1756,7 @@ static void neighbour_fill(struct __test_metadata *_metadata, FIXTURE_DATA(anon)
 	}
 	expect_rss_anon(_metadata, self, anon);
 	expect_tables(_metadata, tables);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 TEST_F_TIMEOUT(anon, neighbour_uffdio_zeropage, RACE_TIMEOUT)
@@ -1799,10 +1800,9 @@ static void poison_unmapped(void *data)
 static void dontneed_poison(struct __test_metadata *_metadata, FIXTURE_DATA(anon) * self,
 			    unsigned long index)
 {
-	const unsigned long least_overlaps = 20;
 	const unsigned long page_size = self->page_size, size = self->pmd_size;
 	struct poisoner poisoner = { .page_size = page_size };
-	struct race race = { .thread_fn = poison_unmapped, .data = &poisoner };
+	struct race race = { .thread_fn = poison_unmapped, .data = &poisoner, .least = 20 };
 	char *file = self->src, *before = file - 8 * page_size;
 	int memfd = memfd_create("pgtable_detach", 0);
 	unsigned long anon;
@@ -1853,7 +1853,7 @@ static void dontneed_poison(struct __test_metadata *_metadata, FIXTURE_DATA(anon
 	ASSERT_TRUE(map_nothing(self->area, 3 * size));
 	expect_rss_anon(_metadata, self, anon);
 	expect_tables(_metadata, tables);
-	if (skip_unless_raced(_metadata, &race, least_overlaps))
+	if (skip_unless_raced(_metadata, &race))
 		return;
 	EXPECT_GT(poisoner.successes, 0);
 }
@@ -1908,7 +1908,7 @@ static void dontneed_write(struct __test_metadata *_metadata, FIXTURE_DATA(anon)
 	TH_LOG("%lu rounds, %lu overlaps, %lu writes came last", race.rounds, race.overlaps, kept);
 	expect_vm_pte(_metadata, self->area, self->pmd_size, before);
 	expect_rss_anon(_metadata, self, anon);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 TEST_F_TIMEOUT(anon, dontneed_write_zero_page, RACE_TIMEOUT)

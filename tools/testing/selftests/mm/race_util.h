@@ -4,12 +4,11 @@
  *
  * A race counts its rounds, and the rounds in which the two calls overlapped in
  * time.  It ends when RACE_ENOUGH_OVERLAPS rounds have overlapped, after
- * RACE_SECONDS, or in the round that fails.  With fewer than RACE_MIN_OVERLAPS
- * overlaps it goes on until RACE_MAX_SECONDS: too few overlaps prove nothing, and
- * skip the test.
+ * RACE_SECONDS, or in the round that fails.  With fewer than race.least overlaps it
+ * goes on until RACE_MAX_SECONDS: too few overlaps prove nothing, and skip the test.
  *
  * With ROUNDS=n in the environment, a race goes on until n rounds have overlapped,
- * RACE_MIN_OVERLAPS at the least.  A failed round does not end it, nor does the harness.
+ * race.least at the least.  A failed round does not end it, nor does the harness.
  *
  * Include kselftest_harness.h before this header.
  */
@@ -36,7 +35,7 @@
 /* how long a race goes on, in seconds, and how long it waits for enough overlaps */
 #define RACE_SECONDS		2
 #define RACE_MAX_SECONDS	20
-/* rounds that have to overlap, and rounds that are enough */
+/* rounds that have to overlap if race.least is 0, and rounds that are enough */
 #define RACE_MIN_OVERLAPS	100
 #define RACE_ENOUGH_OVERLAPS	1000
 /* for the harness: longer than any race takes without ROUNDS */
@@ -71,6 +70,8 @@ static inline void pin_to(int cpu)
 struct race {
 	void (*thread_fn)(void *data);
 	void *data;
+	/* rounds that have to overlap, if not RACE_MIN_OVERLAPS: for rounds that take long */
+	unsigned long least;
 	/* failed: rounds that showed the bug; the test counts them */
 	unsigned long rounds, overlaps, failed;
 	unsigned long long began;
@@ -208,31 +209,35 @@ static inline void race_adjust_timeouts(void)
 				t->timeout = -1;
 }
 
+static inline unsigned long race_least(const struct race *r)
+{
+	return r->least ? r->least : RACE_MIN_OVERLAPS;
+}
+
 /* Is there to be another round? */
 static inline bool race_on(struct race *r)
 {
-	const unsigned long rounds = race_rounds();
+	const unsigned long rounds = race_rounds(), least = race_least(r);
 	const unsigned long long seconds = (now_ns() - r->began) / NSEC_PER_SEC;
 
 	if (rounds)
-		return r->overlaps < (rounds < RACE_MIN_OVERLAPS ? RACE_MIN_OVERLAPS : rounds);
+		return r->overlaps < (rounds < least ? least : rounds);
 	if (r->failed)
 		return false;
-	if (r->overlaps < RACE_MIN_OVERLAPS)
+	if (r->overlaps < least)
 		return seconds < RACE_MAX_SECONDS;
 	return r->overlaps < RACE_ENOUGH_OVERLAPS && seconds < RACE_SECONDS;
 }
 
 /*
- * Skip the test if fewer than @least rounds overlapped and nothing has failed.  Counts
+ * Skip the test if fewer than r->least rounds overlapped and nothing has failed.  Counts
  * that only a race raises are to be checked after this.
  *
  * Return: whether the test is skipped.
  */
-static inline bool skip_unless_raced(struct __test_metadata *_metadata, struct race *r,
-				     unsigned long least)
+static inline bool skip_unless_raced(struct __test_metadata *_metadata, struct race *r)
 {
-	if (r->overlaps >= least || !__test_passed(_metadata))
+	if (r->overlaps >= race_least(r) || !__test_passed(_metadata))
 		return false;
 	SKIP(return true, "only %lu of %lu rounds overlapped", r->overlaps, r->rounds);
 }

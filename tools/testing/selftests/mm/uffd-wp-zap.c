@@ -29,8 +29,6 @@
 		  UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 #define ASYNC_FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
-/* overlaps that are enough for close_exiting, whose rounds take long */
-#define CLOSINGS 20
 /* rounds that have to overlap in migration, and rounds that it runs at most */
 #define MIGRATION_OVERLAPS 3
 #define MIGRATION_ROUNDS 30
@@ -910,7 +908,7 @@ static void removal_race(struct __test_metadata *_metadata, FIXTURE_DATA(race) *
 	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("write-protection lost in %lu rounds", race.failed);
 	}
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 TEST_F_TIMEOUT(race, punch_hole, RACE_TIMEOUT)
@@ -969,7 +967,7 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 	}
 	close(pagemap);
 	close(async);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 static void dontneed(void *data)
@@ -988,7 +986,8 @@ TEST_F_TIMEOUT(race, protect_reclaimed, RACE_TIMEOUT)
 	const unsigned long size = read_pmd_pagesize();
 	char *area = reserve_aligned(size);
 	struct iovec range = { area, size };
-	struct race race = { .thread_fn = dontneed, .data = &range };
+	/* the table is freed in a small part of the time: few rounds overlap, and they suffice */
+	struct race race = { .thread_fn = dontneed, .data = &range, .least = 20 };
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 
 	if (variant->hugetlb)
@@ -1022,8 +1021,7 @@ TEST_F_TIMEOUT(race, protect_reclaimed, RACE_TIMEOUT)
 	}
 	close(pagemap);
 	munmap(area, size);
-	/* the table is freed in a small part of the time: few rounds overlap, and they suffice */
-	skip_unless_raced(_metadata, &race, 20);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* A thread that only reads, with PAGEMAP_SCAN: it holds the lock of a hugetlb VMA. */
@@ -1089,7 +1087,7 @@ TEST_F_TIMEOUT(race, scan_remove, RACE_TIMEOUT)
 	}
 	close(scanner.pagemap);
 	close(async);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* A page that soft offline migrates. */
@@ -1163,7 +1161,7 @@ TEST_F_TIMEOUT(race, scan_migrate, RACE_TIMEOUT)
 	close(async);
 	if (migrated < RACE_MIN_OVERLAPS && __test_passed(_metadata))
 		SKIP(return, "only %lu pages were migrated", migrated);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /* A private mapping of a hugetlb file. */
@@ -1221,106 +1219,7 @@ TEST_F_TIMEOUT(race, remove_private, RACE_TIMEOUT)
 	}
 	munmap(private.area, size);
 	close(pagemap);
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
-}
-
-/*
- * Start a process that shares the file table, has self->alias tracked asynchronously by a
- * userfaultfd, and stops.  The userfaultfd, or -1 on error, goes to @uffd, which is shared
- * memory.
- */
-static pid_t fork_tracked(FIXTURE_DATA(race) * self, int *uffd)
-{
-	/* slows the teardown of the mm: lies below self->alias, so is torn down before */
-	const unsigned long ballast = 4 * MB;
-	int status;
-	pid_t pid;
-	char *low;
-
-	*uffd = -1;
-	pid = syscall(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-	if (!pid) {
-		int fd = uffd_open_api(ASYNC_FEATURES);
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (unsigned long i = 0; i < self->size; i += self->page_size)
-			FORCE_READ(self->alias[i]);
-		low = mmap(NULL, ballast, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
-		if (low != MAP_FAILED && low < self->alias &&
-		    !madvise(low, ballast, MADV_NOHUGEPAGE) &&
-		    !uffd_register(fd, self->alias, self->size, false, true, false) &&
-		    !protect(fd, self->alias, self->size, true)) {
-			memset(low, 1, ballast);
-			*uffd = fd;
-		}
-		raise(SIGSTOP);
-		_exit(1);
-	}
-	if (pid > 0 && (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status)))
-		return -1;
-	return pid;
-}
-
-/* Wait until @pid, which was killed, has dropped its mm, whose teardown goes on. */
-static bool wait_exiting(pid_t pid)
-{
-	unsigned long pages = 1;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
-	while (pages) {
-		FILE *f = fopen(path, "r");
-		bool ok = f && fscanf(f, "%lu", &pages) == 1;
-
-		if (f)
-			fclose(f);
-		if (!ok)
-			return false;
-	}
-	return true;
-}
-
-/*
- * A userfaultfd is closed, and pages are removed from the file that it tracked, while the
- * mm of the tracked process is torn down: the removal must not use the freed context.
- * Only KASAN detects a use.
- */
-TEST_F_TIMEOUT(race, close_exiting, RACE_TIMEOUT)
-{
-	struct removal removal = { self->memfd, self->size, false };
-	struct race race = { .began = now_ns() };
-	int *uffd = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int async = uffd_open_api(ASYNC_FEATURES);
-
-	ASSERT_NE(uffd, MAP_FAILED);
-	if (async < 0)
-		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
-	close(async);
-	/* Nearly all rounds overlap. */
-	while ((race_rounds() || race.overlaps < CLOSINGS) && race_on(&race)) {
-		pid_t pid, ended;
-		int status;
-
-		race.rounds++;
-		for (unsigned long i = 0; i < self->size; i += self->page_size)
-			__atomic_store_n(self->alias + i, 1, __ATOMIC_RELAXED);
-		pid = fork_tracked(self, uffd);
-		ASSERT_GT(pid, 0);
-		ASSERT_EQ(kill(pid, SIGKILL), 0);
-		ASSERT_GE(*uffd, 0);
-		ASSERT_TRUE(wait_exiting(pid));
-		/* an overlap, if the process had not ended before the close */
-		ended = waitpid(pid, &status, WNOHANG);
-		close(*uffd);
-		remove_pages(&removal);
-		race.overlaps += !ended;
-		if (!ended)
-			ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		ASSERT_TRUE(WIFSIGNALED(status));
-	}
-	TH_LOG("%lu rounds, %lu overlaps", race.rounds, race.overlaps);
-	skip_unless_raced(_metadata, &race, CLOSINGS);
+	skip_unless_raced(_metadata, &race);
 }
 
 /*
@@ -2166,7 +2065,7 @@ static void guard_race(struct __test_metadata *_metadata, int fd, int direct)
 	EXPECT_EQ(race.failed, 0) {
 		TH_LOG("guard regions lost");
 	}
-	skip_unless_raced(_metadata, &race, RACE_MIN_OVERLAPS);
+	skip_unless_raced(_metadata, &race);
 }
 
 FIXTURE(guard)
