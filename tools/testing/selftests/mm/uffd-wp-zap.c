@@ -934,7 +934,7 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 	int async = uffd_open_api(ASYNC_FEATURES);
 
 	if (variant->hugetlb)
-		SKIP(return, "registration waits for the removal, which may drop what it protects");
+		SKIP(return, "unregistering hugetlb memory waits for the removal");
 	ASSERT_GE(pagemap, 0);
 	if (async < 0)
 		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
