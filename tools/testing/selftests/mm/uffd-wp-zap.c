@@ -2000,6 +2000,204 @@ TEST_F_TIMEOUT(cow, migration, RACE_TIMEOUT)
 }
 
 /*
+ * mremap() of a part of a private hugetlb mapping: the rest keeps its reservations.
+ *
+ * A kernel that forgets them leaks a reservation for each page of the rest that is not
+ * populated.  So a case populates the rest first, and ends if the reservations are
+ * forgotten.  It leaks none this way, and the next case finds the pool as it was.
+ */
+#define RESV_PAGES 4
+
+FIXTURE(resv)
+{
+	unsigned long page_size, size;
+	/* the mapping, and addresses to move to */
+	char *area, *to;
+	/* before the test: reserved pages of the pool, and all counts */
+	unsigned long reserved;
+	struct hugetlb_use use;
+};
+
+FIXTURE_VARIANT(resv)
+{
+	/* the pages that are moved */
+	unsigned long first, nr;
+};
+
+FIXTURE_VARIANT_ADD(resv, head) { .first = 0, .nr = 2 };
+FIXTURE_VARIANT_ADD(resv, middle) { .first = 1, .nr = 2 };
+FIXTURE_VARIANT_ADD(resv, tail) { .first = 2, .nr = 2 };
+FIXTURE_VARIANT_ADD(resv, whole) { .first = 0, .nr = RESV_PAGES };
+
+FIXTURE_SETUP(resv)
+{
+	ASSERT_EQ(catch_faults(), 0);
+	read_hugetlb_use(&self->use);
+	self->page_size = default_huge_page_size();
+	self->size = RESV_PAGES * self->page_size;
+	if (!self->size || self->page_size > 32 * MB || !pool_grow(self->page_size, RESV_PAGES))
+		SKIP(return, "no %d hugetlb pages of at most 32 MB", RESV_PAGES);
+	/* a page that is unmapped then gives no reservation back */
+	if (read_pool(self->page_size, "surplus_hugepages"))
+		SKIP(return, "the pool has surplus pages");
+	self->reserved = read_pool(self->page_size, "resv_hugepages");
+}
+
+FIXTURE_TEARDOWN(resv)
+{
+	if (self->area)
+		munmap(self->area, self->size);
+	if (self->to)
+		munmap(self->to, self->size);
+	hugetlb_restore_settings();
+	expect_hugetlb_use(_metadata, &self->use);
+}
+
+/* Pages that are reserved since the test began. */
+static long reserved(FIXTURE_DATA(resv) * self)
+{
+	return read_pool(self->page_size, "resv_hugepages") - self->reserved;
+}
+
+static bool is_moved(const FIXTURE_VARIANT(resv) * variant, unsigned long page)
+{
+	return page - variant->first < variant->nr;
+}
+
+/* Map all pages.  Memory that is moved to self->to needs another page table. */
+static void map_reserved(struct __test_metadata *_metadata, FIXTURE_DATA(resv) * self)
+{
+	self->area = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	ASSERT_NE(self->area, MAP_FAILED);
+	self->to = reserve_aligned(1024 * MB);
+	ASSERT_NE(self->to, NULL);
+	ASSERT_EQ(reserved(self), RESV_PAGES);
+}
+
+static void unmap_reserved(struct __test_metadata *_metadata, FIXTURE_DATA(resv) * self)
+{
+	ASSERT_EQ(munmap(self->area, self->size), 0);
+	ASSERT_EQ(munmap(self->to, self->size), 0);
+	self->area = NULL;
+	self->to = NULL;
+	EXPECT_EQ(reserved(self), 0) {
+		TH_LOG("%ld reservations are left", reserved(self));
+	}
+}
+
+/* Write to the pages that will be moved, or to the others. */
+static void write_pages(struct __test_metadata *_metadata, FIXTURE_DATA(resv) * self,
+			const FIXTURE_VARIANT(resv) * variant, bool moved)
+{
+	for (unsigned long i = 0; i < RESV_PAGES; i++)
+		ASSERT_TRUE(is_moved(variant, i) != moved ||
+			    !write_signal(self->area + i * self->page_size));
+}
+
+/* Move the pages; each keeps its distance from the start. */
+static void move_part(struct __test_metadata *_metadata, FIXTURE_DATA(resv) * self,
+		      const FIXTURE_VARIANT(resv) * variant)
+{
+	const unsigned long start = variant->first * self->page_size;
+	const unsigned long size = variant->nr * self->page_size;
+
+	ASSERT_EQ(mremap(self->area + start, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 self->to + start), self->to + start);
+}
+
+/* A page that is unmapped gives its reservation back, if the mapping has reservations. */
+static void move_written(struct __test_metadata *_metadata, FIXTURE_DATA(resv) * self,
+			 const FIXTURE_VARIANT(resv) * variant)
+{
+	const long rest = RESV_PAGES - variant->nr;
+
+	map_reserved(_metadata, self);
+	write_pages(_metadata, self, variant, false);
+	write_pages(_metadata, self, variant, true);
+	ASSERT_EQ(reserved(self), 0);
+	move_part(_metadata, self, variant);
+	ASSERT_EQ(reserved(self), 0);
+	for (unsigned long i = 0; i < RESV_PAGES; i++)
+		ASSERT_TRUE(is_moved(variant, i) ||
+			    !madvise(self->area + i * self->page_size, self->page_size,
+				     MADV_DONTNEED));
+	ASSERT_EQ(reserved(self), rest) {
+		TH_LOG("reservations of the rest are lost: %ld of %ld are left", reserved(self),
+		       rest);
+	}
+	write_pages(_metadata, self, variant, false);
+	EXPECT_EQ(reserved(self), 0);
+	unmap_reserved(_metadata, self);
+}
+
+TEST_F(resv, written)
+{
+	move_written(_metadata, self, variant);
+}
+
+TEST_F(resv, unwritten)
+{
+	move_written(_metadata, self, variant);
+	map_reserved(_metadata, self);
+	move_part(_metadata, self, variant);
+	ASSERT_EQ(reserved(self), RESV_PAGES) {
+		TH_LOG("reserved after mremap(): %ld of %d", reserved(self), RESV_PAGES);
+	}
+	/* pages at both places take their own reservations */
+	ASSERT_EQ(write_signal(self->to + variant->first * self->page_size), 0);
+	EXPECT_EQ(reserved(self), RESV_PAGES - 1);
+	ASSERT_EQ(munmap(self->to + variant->first * self->page_size,
+			 variant->nr * self->page_size), 0);
+	EXPECT_EQ(reserved(self), RESV_PAGES - (long)variant->nr);
+	write_pages(_metadata, self, variant, false);
+	EXPECT_EQ(reserved(self), 0);
+	unmap_reserved(_metadata, self);
+}
+
+/* Pages keep their contents or their reservations when mremap() fails. */
+TEST_F(resv, fails)
+{
+	const unsigned long start = variant->first * self->page_size;
+	const unsigned long size = variant->nr * self->page_size;
+	char *now = MAP_FAILED;
+	unsigned int failed = 0;
+	bool injected = true;
+
+	if (!prepare_failing())
+		SKIP(return, "needs root and CONFIG_FAIL_PAGE_ALLOC");
+	map_reserved(_metadata, self);
+	/* the last page that is moved is not populated */
+	write_pages(_metadata, self, variant, false);
+	for (unsigned long i = 0; i < variant->nr - 1; i++)
+		ASSERT_EQ(write_signal(self->area + start + i * self->page_size), 0);
+	for (unsigned int nth = 1; injected; nth++) {
+		/* another address each time: it has no page table yet */
+		char *to = reserve_aligned(1024 * MB);
+
+		ASSERT_NE(to, NULL);
+		injected = mremap_failing(self->area + start, size, to, nth, &now);
+		ASSERT_TRUE(injected || now == to);
+		failed += now == MAP_FAILED;
+		ASSERT_EQ(reserved(self), 1) {
+			TH_LOG("reserved after mremap() that %s: %ld of 1",
+			       now == to ? "succeeded" : "failed", reserved(self));
+		}
+		if (now == MAP_FAILED || !injected)
+			continue;
+		/* the kernel can do without some pages: go on with the next */
+		ASSERT_EQ(mremap(to, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 self->area + start), self->area + start);
+	}
+	TH_LOG("failed %u times", failed);
+	EXPECT_GT(failed, 0);
+	for (unsigned long i = 0; i < variant->nr - 1; i++)
+		EXPECT_EQ(now[i * self->page_size], 1);
+	ASSERT_EQ(munmap(now, size), 0);
+	unmap_reserved(_metadata, self);
+}
+
+/*
  * O_DIRECT writes, or punching a hole, remove pages from the page cache while a thread
  * faults them in by another mapping: guard regions stay.
  */
