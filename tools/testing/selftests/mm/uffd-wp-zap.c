@@ -922,6 +922,108 @@ TEST_F_TIMEOUT(race, truncate, RACE_TIMEOUT)
 }
 
 /*
+ * A private hugetlb mapping without reservations, which has no hugetlb VMA lock, changes from
+ * one userfaultfd to another while a hole is punched in its file.  The removal and
+ * UFFDIO_UNREGISTER walk the entries one after the other, under i_mmap_rwsem.  The removal may
+ * begin its walk before UFFDIO_UNREGISTER has changed the mode.  UFFDIO_COPY does not wait for
+ * that walk, so the removal may come to a page that belongs to the new userfaultfd.
+ *
+ * The page is the last one.  Many entries, which take nothing but page tables, make both walks
+ * long: the removal is likely to wait for UFFDIO_UNREGISTER, and the copy to come in time.
+ */
+#define SWITCH_PAGES 4096UL
+
+struct switched {
+	int from, to;
+	char *area, *page, *source;
+	unsigned long size, page_size;
+	int ret;
+};
+
+static void switch_and_copy(void *data)
+{
+	struct switched *s = data;
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)s->page,
+		.src = (unsigned long)s->source,
+		.len = s->page_size,
+		.mode = UFFDIO_COPY_MODE_WP,
+	};
+
+	s->ret = uffd_unregister(s->from, s->area, s->size) ?:
+		 uffd_register(s->to, s->area, s->size, false, true, false) ?:
+		 ioctl(s->to, UFFDIO_COPY, &copy);
+}
+
+/*
+ * A copied page is write-protected until it is removed.  Then it counts as written if the new
+ * userfaultfd tracks asynchronously, @async, and else stays write-protected.
+ */
+static void switch_hugetlb(struct __test_metadata *_metadata, FIXTURE_DATA(race) * self,
+			   int from, int to, bool async)
+{
+	struct switched s = {
+		.from = from,
+		.to = to,
+		.size = SWITCH_PAGES * self->page_size,
+		.page_size = self->page_size,
+	};
+	/* a round walks all entries three times */
+	struct race race = { .thread_fn = switch_and_copy, .data = &s, .least = 40 };
+	struct removal removal = { .memfd = memfd(self->page_size), .size = s.size };
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	unsigned long removed = 0;
+
+	ASSERT_GE(pagemap, 0);
+	if (!pool_grow(self->page_size, 1))
+		SKIP(return, "no free hugetlb page");
+	ASSERT_GE(removal.memfd, 0);
+	ASSERT_EQ(ftruncate(removal.memfd, s.size), 0);
+	s.area = mmap(NULL, s.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+		      removal.memfd, 0);
+	ASSERT_NE(s.area, MAP_FAILED);
+	s.page = s.area + s.size - s.page_size;
+	s.source = mmap(NULL, s.page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
+	ASSERT_NE(s.source, MAP_FAILED);
+	memset(s.source, 0x5a, s.page_size);
+	/* markers need page tables, which stay */
+	ASSERT_EQ(uffd_register(to, s.area, s.size, false, true, false), 0);
+	ASSERT_EQ(protect(to, s.area, s.size, true), 0);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		uint64_t entry;
+
+		ASSERT_EQ(uffd_unregister(to, s.area, s.size), 0);
+		ASSERT_EQ(madvise(s.page, s.page_size, MADV_DONTNEED), 0);
+		ASSERT_EQ(uffd_register(from, s.area, s.size, false, true, false), 0);
+		race_begin(&race);
+		remove_pages(&removal);
+		race_end(&race);
+		ASSERT_EQ(s.ret, 0);
+		entry = pagemap_get_entry(pagemap, s.page);
+		removed += !(entry & PM_PRESENT);
+		if (async)
+			race.failed += (entry & (PM_UFFD_WP | PM_PRESENT)) == PM_UFFD_WP;
+		else
+			race.failed += !(entry & PM_UFFD_WP) || write_signal(s.page) != SIGBUS;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, removed after the copy in %lu, wrong in %lu",
+	       race.rounds, race.overlaps, removed, race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("%s in %lu rounds", async ? "new contents, not reported as written," :
+		       "write-protection lost", race.failed);
+	}
+	munmap(s.source, s.page_size);
+	munmap(s.area, s.size);
+	close(removal.memfd);
+	close(pagemap);
+	skip_unless_raced(_metadata, &race);
+}
+
+/*
  * Pages are removed while their range changes from asynchronous tracking, to which the
  * removal is a write, to write-protection with notifications.  A page that the latter has
  * write-protected stays write-protected.
@@ -933,11 +1035,16 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	int async = uffd_open_api(ASYNC_FEATURES);
 
-	if (variant->hugetlb)
-		SKIP(return, "unregistering hugetlb memory waits for the removal");
 	ASSERT_GE(pagemap, 0);
 	if (async < 0)
 		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	if (variant->hugetlb) {
+		/* UFFDIO_WRITEPROTECT of hugetlb memory would wait for the removal */
+		switch_hugetlb(_metadata, self, async, self->uffd, false);
+		close(pagemap);
+		close(async);
+		return;
+	}
 	if (!race_start(&race))
 		SKIP(return, "needs two CPUs");
 	while (race_on(&race)) {
@@ -967,6 +1074,101 @@ TEST_F_TIMEOUT(race, switch_mode, RACE_TIMEOUT)
 	}
 	close(pagemap);
 	close(async);
+	skip_unless_raced(_metadata, &race);
+}
+
+/* The other way round: asynchronous tracking has copied the page, and the removal is a write. */
+TEST_F_TIMEOUT(race, switch_async, RACE_TIMEOUT)
+{
+	int async = uffd_open_api(ASYNC_FEATURES);
+
+	if (!variant->hugetlb)
+		SKIP(return, "for hugetlb");
+	if (async < 0)
+		SKIP(return, "userfaultfd with WP_ASYNC: %s", strerror(errno));
+	switch_hugetlb(_metadata, self, self->uffd, async, true);
+	close(async);
+}
+
+/* A thread that fills memory with write-protected pages, until UFFDIO_COPY fails. */
+struct copier {
+	int uffd;
+	char *area, *source;
+	unsigned long size, page_size, copied;
+};
+
+static void copy_protected(void *data)
+{
+	struct copier *c = data;
+
+	c->copied = 0;
+	for (unsigned long i = 0; i < c->size; i += c->page_size) {
+		struct uffdio_copy copy = {
+			.dst = (unsigned long)c->area + i,
+			.src = (unsigned long)c->source,
+			.len = c->page_size,
+			.mode = UFFDIO_COPY_MODE_WP,
+		};
+
+		if (ioctl(c->uffd, UFFDIO_COPY, &copy))
+			break;
+		c->copied++;
+	}
+}
+
+/*
+ * Memory is unregistered while UFFDIO_COPY fills it with write-protected pages.  No uffd bit
+ * stays: it would hide writes from a userfaultfd that tracks the memory later.
+ */
+TEST_F_TIMEOUT(race, unregister_copy, RACE_TIMEOUT)
+{
+	struct copier copier = {
+		.uffd = self->uffd,
+		.area = self->area,
+		.size = self->size,
+		.page_size = self->page_size,
+	};
+	struct race race = {
+		.thread_fn = copy_protected,
+		.data = &copier,
+		/* copying huge pages takes long */
+		.least = variant->hugetlb ? 20 : 0,
+	};
+	struct removal removal = { .memfd = self->memfd, .size = self->size };
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	ASSERT_GE(pagemap, 0);
+	copier.source = mmap(NULL, self->page_size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(copier.source, MAP_FAILED);
+	memset(copier.source, 0x5a, self->page_size);
+	ASSERT_EQ(uffd_unregister(self->uffd, self->area, self->size), 0);
+	if (!race_start(&race))
+		SKIP(return, "needs two CPUs");
+	while (race_on(&race)) {
+		int ret;
+
+		/* UFFDIO_COPY wants a hole */
+		remove_pages(&removal);
+		ASSERT_EQ(uffd_register(self->uffd, self->area, self->size, false, true, false), 0);
+		race_begin(&race);
+		ret = uffd_unregister(self->uffd, self->area, self->size);
+		race_end(&race);
+		ASSERT_EQ(ret, 0);
+		/* all was copied if unregistering began later */
+		if (!race.pending)
+			ASSERT_EQ(copier.copied, self->size / self->page_size);
+		race.failed += count_bits(pagemap, self->area, self->size) != 0;
+	}
+	race_stop(&race);
+	TH_LOG("%lu rounds, %lu overlaps, uffd bits left in %lu", race.rounds, race.overlaps,
+	       race.failed);
+	EXPECT_EQ(race.failed, 0) {
+		TH_LOG("stale: uffd bits in memory that is not registered, in %lu rounds",
+		       race.failed);
+	}
+	munmap(copier.source, self->page_size);
+	close(pagemap);
 	skip_unless_raced(_metadata, &race);
 }
 
