@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 
+#ifdef CONFIG_MMU
 /**
  * pte_table_attached - is a PTE table still the one that its pmd points to?
  * @pmd: the pmd that the page table was found in
@@ -72,5 +73,6 @@ static inline bool pte_lock_recheck(spinlock_t *ptl, pmd_t *pmd, pmd_t pmdval)
 {
 	return pte_lock_recheck_nested(ptl, pmd, pmdval, 0);
 }
+#endif /* CONFIG_MMU */
 
 #endif /* _LINUX_PTE_RECHECK_H */

@@ -1553,15 +1553,17 @@ TEST_F_TIMEOUT(hvo, demand_offline, 600)
 
 /*
  * Have the CPUs give the free pages that they keep for themselves back to the zone of @pfn,
- * which is free: soft offline of a free page does that.
+ * which is free: soft offline of a free page does that.  False where it cannot be done.
  */
-static void drain_lists(unsigned long pfn)
+static bool drain_lists(unsigned long pfn)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "0x%lx", pfn * psize());
-	if (!try_write_file(MEMORY "soft_offline_page", text))
-		unpoison(pfn);
+	if (try_write_file(MEMORY "soft_offline_page", text))
+		return false;
+	unpoison(pfn);
+	return true;
 }
 
 /* A page frame number that was this process's, and is free. */
@@ -1674,6 +1676,7 @@ TEST_F_TIMEOUT(hvo, taken, RACE_TIMEOUT)
 			;
 		wait_for(&nobody, 1, rand_r(&seed) % 20000);
 		ASSERT_EQ(0, madvise(last, psize(), MADV_DONTNEED));
+		/* without it, the pool does not take the page, which is counted */
 		drain_lists(look.pfn - 1);
 		set_pool(self, nr);
 		ASSERT_EQ(sizeof(flags),
@@ -1743,7 +1746,8 @@ TEST_F(hvo, buddy)
 		if (set_pool(self, nr) < nr)
 			SKIP(return, NO_MEMORY);
 		expect_saved(_metadata, self, hvo * nr);
-		drain_lists(freed_page());
+		if (!drain_lists(freed_page()))
+			TH_LOG("no soft offline: pages that the CPUs keep are not counted");
 		free_blocks(blocks[hvo]);
 		ASSERT_EQ(0, set_pool(self, 0));
 	}
