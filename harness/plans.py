@@ -89,10 +89,10 @@ def _run_on(plan: Plan, arch: Arch, flavour: Flavour, here: list[Expectation], l
         plan.step('selftests', arch.name, 'tests')
     if arch.has_qemu:
         plan.step('root', arch.name)
-    # What follows a splat that spoils the kernel says nothing: a case that may do that on base runs alone.
-    column('base', [e for e in selftests if not e.spoils_guest])
+    # What follows a splat may say nothing, and a splat is one case's: a case that may have one on base runs alone.
+    column('base', [e for e in selftests if not e.may_splat])
     for e in selftests:
-        if e.spoils_guest:
+        if e.may_splat:
             column('base', [e], name='base-' + e.case.partition(':')[2], what=e.case)
     column('test', [e for e in kunit if e.want is not Want.ABSENT])
     programs = [p for p in _programs(job_of([e.case for e in selftests])) if p not in listed]

@@ -1137,7 +1137,8 @@ static void race_pins(struct __test_metadata *_metadata, FIXTURE_DATA(race) * se
 		      bool large, void (*thread_fn)(void *data), bool keeps, bool lazyfree,
 		      const char *failure)
 {
-	struct race race = { .thread_fn = thread_fn, .data = self };
+	/* a round with a new THP takes many times as long */
+	struct race race = { .thread_fn = thread_fn, .data = self, .least = large ? 50 : 0 };
 	const unsigned long before = pinned_now();
 	char *pinned = self->area + self->offset;
 	long tag = 0;
