@@ -14,11 +14,11 @@
  * in any VMA, and the flags of a VMA change without the page table lock.
  *
  * Code that writes such an entry, or copies or moves entries from another page
- * table, sets the flag first, under the page table lock. unuse_pte() need not: it
- * poisons pages of VMAs with an anon_vma, which are not retracted. The flag is never
- * cleared: it ends with the page table. So a holder of the page table lock that
- * finds the flag clear knows that there is no such entry. If page tables share
- * a ptdesc, the flag may be due to another of them.
+ * table, sets the flag first, under the page table lock. In VMAs that are not
+ * retracted, unuse_pte() (they have an anon_vma) and fork() (they have no file) need
+ * not. The flag is never cleared: it ends with the page table. So a holder of the
+ * page table lock that finds the flag clear knows that no VMA that may be retracted
+ * has such an entry. If page tables share a ptdesc, the flag may be due to another.
  *
  * uffd-wp markers do not count: they exist only while the VMA is registered, see
  * userfaultfd_protected(). Nor do hugetlb's entries.
@@ -37,7 +37,7 @@ static inline unsigned long *pte_table_flags(pmd_t *pmd)
  * @pmd: the pmd that points to the page table
  *
  * Context: The caller holds the page table's lock, and @pmd was checked under it.
- * Return: false if the page table has none, uffd-wp markers aside. Always true on m68k
+ * Return: false if it has none that matters, see PT_has_markers. Always true on m68k
  * with Motorola's MMU, where pmd_page() is a dummy.
  */
 static inline bool pte_table_has_markers(pmd_t *pmd)
